@@ -564,6 +564,86 @@ def test_a_study_whose_device_vanishes_fails_at_its_deadline(
     assert "while 8 files waited for the device pi5: run `ttm bench --agent" in ended["failure"]["message"]
 
 
+def until_trained(
+    client: TestClient, engine: Engine, body: dict[str, Any], settings: Settings, **fields: Any
+) -> dict[str, Any]:
+    """A study whose finalists are trained. Their int8 files were screened with 5 ms on the device, and the trained one
+    of the smaller student has layers in float32.
+    """
+    limits = {"retention": 0.5, "latency_ms": 10, "device": "pi5", "precision": "int8"}
+    body = {**body, "limits": limits, "students": STUDENTS[:2], **fields}
+    study_id = client.post("/studies", json=body).json()["id"]
+    storage = build_storage(settings.storage_url)
+    advance(engine)
+    while end_jobs(engine, study_id, storage, float_layers=STUDENTS[:1]):
+        advance(engine)
+        if client.get(f"/studies/{study_id}").json()["stage"] == "screen":
+            assert measure_all(client, 5.0) == 2
+            advance(engine)
+    study: dict[str, Any] = client.get(f"/studies/{study_id}").json()
+    assert study["stage"] == "finals"
+    assert study["blocked_reason"].startswith("Waiting for the device pi5 to measure 2 files: run `ttm bench --agent")
+    return study
+
+
+def shown_latencies(study: dict[str, Any]) -> dict[int, float | None]:
+    return {option["candidate"]: option["latency_ms"] for option in study["result"]["options"]}
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(("measured_ms", "chosen"), [([6.0, 8.0], 1), ([6.0, 12.0], 2), ([6.0, None], 2)])
+def test_the_device_measures_trained_files_with_float32_layers(
+    client: TestClient,
+    engine: Engine,
+    body: dict[str, Any],
+    settings: Settings,
+    measured_ms: list[float | None],
+    chosen: int,
+) -> None:
+    study_id = until_trained(client, engine, body, settings)["id"]
+    for p50_ms in measured_ms:
+        advance(engine)
+        assert client.get(f"/studies/{study_id}").json()["stage"] == "finals"
+        work = client.post("/devices/pi5/claim").json()["request"]
+        path = f"/devices/pi5/requests/{work['id']}"
+        if p50_ms is None:
+            assert client.post(f"{path}/failure", json={"error": "out of memory"}).status_code == 200
+        else:
+            values = asdict(measured(work["sha256"], p50_ms=p50_ms))
+            assert client.post(f"{path}/result", json=values).status_code == 200
+    advance(engine)
+    # A later measurement of the same file changes nothing, and is not withdrawn when the study ends.
+    finals = [job for job in jobs_of(engine, study_id) if (job.candidate, job.state) == (1, JobState.SUCCEEDED)]
+    assert client.post("/devices/pi5/requests", json={"job_id": finals[0].id}).status_code == 201
+    study = run_to_end(client, engine, study_id)
+    assert measure_all(client, 1.0) == 4
+    assert (study["recommendation"]["candidate"], study["recommendation"]["meets_limits"]) == (chosen, True)
+    assert shown_latencies(study) == {1: None if None in measured_ms else max(measured_ms), 2: 5.0}
+    assert client.get(f"/studies/{study_id}/replay").json()["agrees"]
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("late", [False, True])
+def test_a_trained_file_that_the_device_has_not_measured_at_the_deadline_has_an_unknown_latency(
+    client: TestClient, engine: Engine, body: dict[str, Any], settings: Settings, late: bool
+) -> None:
+    study_id = until_trained(client, engine, body, settings, deadline=3600)["id"]
+    assert client.get(f"/studies/{study_id}/replay").json()["agrees"]
+    work = client.post("/devices/pi5/claim").json()["request"]
+    pass_deadline(engine, study_id)
+    advance(engine)
+    study = client.get(f"/studies/{study_id}").json()
+    assert study["state"] == "succeeded"
+    assert (study["recommendation"]["candidate"], shown_latencies(study)) == (2, {1: None, 2: 5.0})
+    (miss,) = next(option["misses"] for option in study["result"]["options"] if option["candidate"] == 1)
+    assert miss["message"] == "its latency is unknown"
+    if late:
+        values = asdict(measured(work["sha256"], p50_ms=4.0))
+        assert client.post(f"/devices/pi5/requests/{work['id']}/result", json=values).status_code == 200
+    assert client.post("/devices/pi5/claim").json()["request"] is None
+    assert client.get(f"/studies/{study_id}/replay").json()["agrees"]
+
+
 def test_a_study_of_an_architecture_of_a_package(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
     body |= {"students": [*STUDENTS[:2], "acme_net"]}
     refused = client.post("/studies", json=body).json()

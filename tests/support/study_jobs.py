@@ -1,5 +1,6 @@
 """Ends the queued jobs of a study through the repositories, as a worker does."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from sqlalchemy import Engine
@@ -20,15 +21,18 @@ from ttm_jobs.studies.facts import JobKind
 from ttm_jobs.studies.states import ENDED
 
 
-def end_jobs(engine: Engine, study_id: str, storage: Storage | None = None) -> int:
+def end_jobs(
+    engine: Engine, study_id: str, storage: Storage | None = None, *, float_layers: Collection[str] = ()
+) -> int:
     """Ends all queued jobs of a study, or pauses them at the end of their rung. Returns their number.
 
-    Students are written to the `storage`, if it is given.
+    Students are written to the `storage`, if it is given. Layers of the int8 files of the students `float_layers` stay
+    in float32.
     """
     waiting = [job for job in jobs_of(engine, study_id) if job.state is JobState.QUEUED]
     rows = candidates_of(engine, study_id)
     for job in waiting:
-        _end(engine, job, rows, storage)
+        _end(engine, job, rows, storage, float_layers)
     return len(waiting)
 
 
@@ -61,7 +65,9 @@ def accuracy(job: Job, epoch: int) -> float:
     return round(0.95 - 10 / size**0.5 - 0.2 / epoch - 0.1 * job.baseline + 0.001 * job.study_seed, 6)
 
 
-def _end(engine: Engine, job: Job, rows: list[StudyCandidate], storage: Storage | None) -> None:
+def _end(
+    engine: Engine, job: Job, rows: list[StudyCandidate], storage: Storage | None, float_layers: Collection[str] = ()
+) -> None:
     with session_scope(engine) as session:
         lease = leases.claim(session, job.id, "worker-1", duration=timedelta(minutes=1))
     assert lease is not None
@@ -83,7 +89,21 @@ def _end(engine: Engine, job: Job, rows: list[StudyCandidate], storage: Storage 
                 if storage is not None:
                     storage.put(key, [STUDENT_BYTES])
                 file = PublishedFile(STUDENT, key, "application/octet-stream", len(STUDENT_BYTES), STUDENT_SHA256)
-                lifecycle.succeeded(session, row, result=_result(job), files=[file])
+                files = [file]
+                if storage is not None:
+                    name = "student-int8.onnx"
+                    stored = storage.put(f"jobs/{job.id}/{lease.epoch}/{name}", [f"{job.id} {name}".encode()])
+                    files.append(
+                        PublishedFile(
+                            name,
+                            f"jobs/{job.id}/{lease.epoch}/{name}",
+                            "application/octet-stream",
+                            stored.size,
+                            stored.sha256,
+                        )
+                    )
+                result = {**_result(job), "int8_in_float": job.student in float_layers}
+                lifecycle.succeeded(session, row, result=result, files=files)
 
 
 def _onnx_files(storage: Storage, folder: str, rows: list[StudyCandidate]) -> list[PublishedFile]:

@@ -195,6 +195,8 @@ def _decide_finals(draft: _Draft) -> Decision:
     rung = len(schedule(len(draft.selected), plan.epochs, plan.seeds).epochs)
     if not _finish_runs(draft, draft.finalists, seeds, rung):
         return draft.done("finals")
+    if unmeasured := _unmeasured_finals(draft):
+        return replace(draft.done("finals"), unmeasured=unmeasured)
     finalists = finalists_of(draft.facts, draft.finalists)
     recommendation = recommend(plan.goal, finalists, plan.limits)
     if recommendation is None:
@@ -206,6 +208,24 @@ def _decide_finals(draft: _Draft) -> Decision:
         return draft.done("baseline", recommendation)
     draft.actions.append(Succeed(recommendation))
     return draft.done("result", recommendation)
+
+
+def _unmeasured_finals(draft: _Draft) -> int:
+    """The number of trained int8 files that the device has to measure, because layers in float32 make them slower than
+    the screened ones; adds the action for those it was not asked for.
+    """
+    limits = draft.facts.plan.limits
+    waiting = [
+        (trial.job_id, result.on_device)
+        for finalist in finalists_of(draft.facts, draft.finalists)
+        if any(each.precision == "int8" for each in limit_checks.fitting_variants(limits, finalist.screen))
+        for trial, result in complete_runs(draft.facts, finalist.number)
+        if result.int8_in_float and result.on_device in (Timing.MISSING, Timing.REQUESTED)
+    ]
+    missing = [job_id for job_id, timing in waiting if timing is Timing.MISSING]
+    if missing:
+        draft.actions.append(Measure(jobs=missing))
+    return len(waiting)
 
 
 def _why_no_student(draft: _Draft) -> str:

@@ -25,9 +25,10 @@ class Start:
 
 @dataclass(frozen=True)
 class Measure:
-    """Ask the study's device to measure files: pairs of candidate and precision."""
+    """Ask the study's device to measure screened files, as pairs of candidate and precision, and int8 files of jobs."""
 
-    files: Sequence[tuple[int, Precision]]
+    files: Sequence[tuple[int, Precision]] = ()
+    jobs: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,10 @@ class FinalResult:
     onnx_latency_ms: Mapping[Precision, float] = field(default_factory=dict)
     # Whether the int8 file has layers in float32, so that its latency is not that of the screened one.
     int8_in_float: bool = False
+    # Whether the latency of such a file on the study's device is known, and the latency in ms; None if the device
+    # failed to measure it. Without a named device, the worker's measurements count.
+    on_device: Timing | None = None
+    device_latency_ms: float | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.ttm_jobs.studies.simulation import screen
-from ttm_jobs.studies.facts import FinalResult, Limits, Precision, Screen, Variant
+from ttm_jobs.studies.facts import FinalResult, Limits, Precision, Screen, Timing, Variant
 from ttm_jobs.studies.rules.recommendation import Finalist, Recommendation, front, options, recommend
 
 FP32 = Limits(precision="fp32")
@@ -168,6 +168,16 @@ def test_the_latency_of_a_file_with_float32_layers_is_that_of_the_trained_studen
     assert found is not None
     assert (found.option.precision, found.meets_limits) == ("int8" if meets else "fp32", True)
     assert options([mixed], Limits(retention=0.8, precision="int8"))[0].misses == []
+
+
+def test_the_latency_on_the_device_counts_not_that_of_the_worker() -> None:
+    (run,) = finalist(1, 100, [0.9]).runs.values()
+    mixed = replace(run, int8_in_float=True, onnx_latency_ms={"fp32": 1.0, "int8": 9.0})
+    limits = Limits(accuracy=0.8, latency_ms=12, precision="int8")
+    for measured in (11.0, None):
+        on_device = replace(mixed, on_device=Timing.DONE, device_latency_ms=measured)
+        (option,) = options([Finalist(1, screen(100, 10.0), {0: on_device})], limits)
+        assert (option.latency_ms, bool(option.misses)) == (measured, measured is None)
 
 
 def test_the_validation_accuracy_of_an_int8_file_does_not_depend_on_the_test_split() -> None:

@@ -173,7 +173,7 @@ def fail(session: Session, request_id: str, error: str) -> MeasurementRequest:
 
 
 def _notify_study(session: Session, finished: MeasurementRequest) -> None:
-    """Lets the study of a screening job continue."""
+    """Lets the study of the measured job continue."""
     job = None if finished.job_id is None else session.get(Job, finished.job_id)
     if job is not None and job.study_id is not None:
         enqueue_study(session, job.study_id, now(session))

@@ -127,6 +127,7 @@ def _apply(
             screen = next(trial.job_id for trial in facts.trials if trial.kind is JobKind.SCREEN)
             rows = candidates.of_study(session, study.id)
             device_latencies.ask(session, facts.plan.device, screen, rows, action.files)
+            device_latencies.ask_trained(session, facts.plan.device, action.jobs)
         case Continue():
             _continue(session, action)
         case Reject():

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from ttm_jobs.database.clock import now
@@ -20,6 +20,8 @@ Requests = Mapping[tuple[int, Precision], MeasurementRequest]
 _BATCH = _THREADS = 1
 _FINISHED = (RequestState.DONE, RequestState.FAILED)
 _WITHDRAWN = "the study has ended"
+# A job's int8 file.
+_TRAINED = "student-int8.onnx"
 
 
 def artifact_name(number: int, precision: Precision) -> str:
@@ -31,18 +33,8 @@ def requested(
     session: Session, device: str, screens: Collection[str], candidates: Sequence[StudyCandidate]
 ) -> Requests:
     """The first request for each file of the screening jobs, for the latency that limits apply to."""
-    rows = session.scalars(
-        select(MeasurementRequest)
-        .where(
-            MeasurementRequest.job_id.in_(screens),
-            MeasurementRequest.device == device,
-            MeasurementRequest.batch == _BATCH,
-            MeasurementRequest.threads == _THREADS,
-        )
-        .order_by(MeasurementRequest.created_at, MeasurementRequest.id)
-    ).all()
     by_artifact: dict[str | None, MeasurementRequest] = {}
-    for row in rows:
+    for row in _of_jobs(session, device, screens):
         by_artifact.setdefault(row.artifact, row)
     first = _first_numbers(candidates)
     precisions: tuple[Precision, ...] = ("fp32", "int8")
@@ -54,6 +46,34 @@ def requested(
     }
 
 
+def requested_of_trained(session: Session, device: str, jobs: Collection[str]) -> Mapping[str, MeasurementRequest]:
+    """The first request for the int8 file of each job, for the latency that limits apply to."""
+    found: dict[str, MeasurementRequest] = {}
+    for row in _of_jobs(session, device, jobs):
+        if row.artifact == _TRAINED and row.job_id is not None:
+            found.setdefault(row.job_id, row)
+    return found
+
+
+def stored_of_trained(candidates: Iterable[StudyCandidate]) -> Mapping[str, float | None]:
+    """The latencies in ms of the int8 files of jobs that `record` has stored; None where the device failed."""
+    return {
+        job_id: found
+        for candidate in candidates
+        for job_id, found in (candidate.screen or {}).get("trained", {}).items()
+    }
+
+
+def _of_jobs(session: Session, device: str, jobs: Collection[str]) -> Sequence[MeasurementRequest]:
+    query = select(MeasurementRequest).where(
+        MeasurementRequest.job_id.in_(jobs),
+        MeasurementRequest.device == device,
+        MeasurementRequest.batch == _BATCH,
+        MeasurementRequest.threads == _THREADS,
+    )
+    return session.scalars(query.order_by(MeasurementRequest.created_at, MeasurementRequest.id)).all()
+
+
 def record(session: Session, study: Study) -> None:
     """Stores the latencies that the study's device has measured with its candidates. The first ones stay, so that a
     file that is measured again changes no decision.
@@ -61,6 +81,31 @@ def record(session: Session, study: Study) -> None:
     device = study.plan["device"]
     if device is None:
         return
+    _record_screened(session, study, device)
+    _record_trained(session, study, device)
+
+
+def _record_trained(session: Session, study: Study, device: str) -> None:
+    jobs = _jobs_with_float_layers(session, study)
+    for job_id, row in requested_of_trained(session, device, jobs).items():
+        candidate = session.get_one(StudyCandidate, (study.id, jobs[job_id]))
+        screen = candidate.screen or {}
+        known = screen.get("trained", {})
+        if row.state in _FINISHED and job_id not in known:
+            candidate.screen = {**screen, "trained": {**known, job_id: latency_ms(row)}}
+
+
+def _jobs_with_float_layers(session: Session, study: Study) -> Mapping[str, int]:
+    """The candidates of the study's finished jobs whose int8 file has layers in float32, which is slower."""
+    rows = session.execute(
+        select(Job.id, Job.candidate, Job.result).where(
+            Job.study_id == study.id, Job.kind == JobKind.DISTILL, Job.baseline.is_(False), Job.result.is_not(None)
+        )
+    )
+    return {row.id: row.candidate for row in rows if (row.result or {}).get("int8_in_float")}
+
+
+def _record_screened(session: Session, study: Study, device: str) -> None:
     screens = session.scalars(select(Job.id).where(Job.study_id == study.id, Job.kind == JobKind.SCREEN)).all()
     candidates = study_candidates.of_study(session, study.id)
     finished = {
@@ -117,14 +162,26 @@ def ask(
         )
 
 
+def ask_trained(session: Session, device: str, jobs: Iterable[str]) -> None:
+    """Asks the device to measure the int8 files of jobs."""
+    for job_id in jobs:
+        requests.request_artifact(
+            session, artifacts.get(session, job_id, _TRAINED), device=device, batch=_BATCH, threads=_THREADS
+        )
+
+
 def withdraw(session: Session, study: Study) -> None:
     """Fails what the study's device has not measured yet, so that its agent does no work for a study that has ended."""
+    device = study.plan["device"]
     screens = select(Job.id).where(Job.study_id == study.id, Job.kind == JobKind.SCREEN)
+    trained = requested_of_trained(session, device, _jobs_with_float_layers(session, study))
     session.execute(
         update(MeasurementRequest)
         .where(
-            MeasurementRequest.job_id.in_(screens),
-            MeasurementRequest.device == study.plan["device"],
+            or_(
+                MeasurementRequest.job_id.in_(screens), MeasurementRequest.id.in_([row.id for row in trained.values()])
+            ),
+            MeasurementRequest.device == device,
             MeasurementRequest.batch == _BATCH,
             MeasurementRequest.threads == _THREADS,
             MeasurementRequest.state.not_in(_FINISHED),

@@ -1,14 +1,15 @@
 """Reads the facts of a study, from which its decisions follow."""
 
 from base64 import b64decode
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from ttm_jobs.models import Job, Study, TeacherStoreUse
+from ttm_jobs.models import Job, Study, StudyCandidate, TeacherStoreUse
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.studies import candidates, device_latencies
 from ttm_jobs.repositories.studies.device_latencies import Requests
@@ -32,8 +33,9 @@ def load(session: Session, study: Study, at: datetime) -> Facts:
     rows = session.execute(select(*columns).where(Job.study_id == study.id).order_by(Job.created_at, Job.id)).all()
     plan = plan_of(study.plan)
     screened = candidates.of_study(session, study.id)
-    requested = None
+    requested, trials = None, [trial_of(row) for row in rows]
     if plan.device is not None:
+        trials = _with_device(session, plan.device, trials, screened)
         screens = [row.id for row in rows if row.kind is JobKind.SCREEN]
         requested = device_latencies.requested(session, plan.device, screens, screened)
     return Facts(
@@ -41,7 +43,7 @@ def load(session: Session, study: Study, at: datetime) -> Facts:
         candidates=[
             Candidate(row.number, row.key, screen_of(row.screen, row.number, requested), row.label) for row in screened
         ],
-        trials=[trial_of(row) for row in rows],
+        trials=trials,
         device_hours=sum(row.device_seconds for row in rows) / 3600,
         stopped_at_rung=study.stopped_at_rung,
         overdue=study.deadline_at is not None and study.deadline_at <= at,
@@ -78,6 +80,27 @@ def screen_of(screen: Json | None, number: int, requested: Requests | None) -> S
         variants=tuple(variants),
         error=screen.get("error"),
     )
+
+
+def _with_device(
+    session: Session, device: str, trials: Sequence[Trial], screened: Sequence[StudyCandidate]
+) -> list[Trial]:
+    """The jobs with the latencies of their int8 files on the study's device, where they count.
+
+    Only stored latencies are known, so that one that arrives after the study has ended changes no decision.
+    """
+    asked = device_latencies.requested_of_trained(session, device, [each.job_id for each in trials])
+    known = device_latencies.stored_of_trained(screened)
+    found = []
+    for trial in trials:
+        result = trial.result
+        if result is not None and result.int8_in_float:
+            timing = Timing.REQUESTED if trial.job_id in asked else Timing.MISSING
+            if trial.job_id in known:
+                timing = Timing.DONE
+            result = replace(result, on_device=timing, device_latency_ms=known.get(trial.job_id))
+        found.append(replace(trial, result=result))
+    return found
 
 
 def trial_of(row: Any) -> Trial:

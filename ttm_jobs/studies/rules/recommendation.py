@@ -162,9 +162,12 @@ def _latency_ms(screen: Screen, variant: Variant, runs: Sequence[FinalResult]) -
 def _mixed_latency_ms(screen: Screen, run: FinalResult) -> float | None:
     """The latency of a run's int8 file with layers in float32; None if it was not measured.
 
-    A run measures its files next to each other, so load of the machine slows all of them alike, and another worker may
-    have another CPU than the one that screened. So the float32 file's latency is scaled by the ratio of the two files.
+    A device that the study names measures the file. Without one, the worker does: a run measures its files next to each
+    other, so load of the machine slows all of them alike, and another worker may have another CPU than the one that
+    screened. So the float32 file's screened latency is scaled by the ratio of the two files.
     """
+    if run.on_device is not None:
+        return run.device_latency_ms
     ours = run.onnx_latency_ms
     screened = next((each.latency_ms for each in screen.variants if each.precision == "fp32"), None)
     if "int8" not in ours or "fp32" not in ours or screened is None:
