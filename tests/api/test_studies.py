@@ -554,6 +554,9 @@ def test_a_study_whose_device_vanishes_fails_at_its_deadline(
     advance(engine)
     end_jobs(engine, study_id, build_storage(settings.storage_url))
     advance(engine)
+    work = client.post("/devices/pi5/claim").json()["request"]
+    values = asdict(measured(work["sha256"], p50_ms=4.0))
+    assert client.post(f"/devices/pi5/requests/{work['id']}/result", json=values).status_code == 200
     assert client.post("/devices/pi5/claim").json()["request"] is not None
     with session_scope(engine) as session:
         study = session.get_one(Study, study_id)
@@ -561,7 +564,8 @@ def test_a_study_whose_device_vanishes_fails_at_its_deadline(
         enqueue_study(session, study_id, now(session))
     ended = run_to_end(client, engine, study_id)
     assert ended["failure"]["code"] == "deadline_exceeded"
-    assert "while 8 files waited for the device pi5: run `ttm bench --agent" in ended["failure"]["message"]
+    assert "while 7 files waited for the device pi5: run `ttm bench --agent" in ended["failure"]["message"]
+    assert client.get(f"/studies/{study_id}/replay").json()["agrees"]
 
 
 def until_trained(

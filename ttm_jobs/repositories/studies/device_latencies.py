@@ -128,14 +128,14 @@ def _record_screened(session: Session, study: Study, device: str) -> None:
 
 
 def timing(file: Json, request: MeasurementRequest | None) -> tuple[Timing, float | None]:
-    """Whether the latency of a screened file on the device is known, and the latency in ms; None until it is measured,
-    and if the device failed to.
+    """Whether the latency of a screened file on the device is known, and the latency in ms; None until it is stored,
+    and if the device failed to measure it.
+
+    A request that finishes after the study has ended is not stored and changes no decision.
     """
     if file.get("measured"):
         return Timing.DONE, file["latency_ms"]
-    if request is None:
-        return Timing.MISSING, None
-    return (Timing.DONE, latency_ms(request)) if request.state in _FINISHED else (Timing.REQUESTED, None)
+    return Timing.MISSING if request is None else Timing.REQUESTED, None
 
 
 def latency_ms(request: MeasurementRequest) -> float | None:
