@@ -94,7 +94,8 @@ def full_split(images: Images, labels: torch.Tensor) -> Split:
 
 def with_classes(dataset: Dataset, class_names: list[str]) -> Dataset:
     """Returns the dataset with the teacher's class names. Raises BadDataset if there are fewer than two."""
-    _check_classes(len(class_names), "teacher")
+    if len(class_names) < 2:
+        raise BadDataset(f"A classifier needs at least two classes; the teacher has {len(class_names)}.")
     return replace(dataset, class_names=class_names)
 
 
@@ -134,7 +135,11 @@ def empty_classes(dataset: Dataset) -> list[str]:
 def check(dataset: Dataset) -> None:
     """Raises BadDataset if the dataset has an empty split, labels out of range, or too few images or classes."""
     if dataset.class_names:
-        _check_classes(dataset.num_classes, "dataset")
+        if dataset.num_classes == 1:
+            raise BadDataset(
+                f"A classifier needs at least two classes; the dataset has one, {dataset.class_names[0]!r}. In image "
+                "folders, classes are folders: `train/<class>/image` or `<class>/image`. Tables of labels are not read."
+            )
         check_class_names(dataset.class_names)
     for name, split in (
         ("training", dataset.train),
@@ -156,8 +161,3 @@ def check(dataset: Dataset) -> None:
             )
     if len(dataset.train) < 2:
         raise BadDataset("The training split has one image; at least two are required.")
-
-
-def _check_classes(count: int, owner: str) -> None:
-    if count < 2:
-        raise BadDataset(f"A classifier needs at least two classes; the {owner} has {count}.")

@@ -268,7 +268,7 @@ def test_unsupported_inputs_are_refused(tmp_path, pool):
 
 def test_dataset_with_one_class_is_refused(tmp_path, pool):
     digits_folder(tmp_path / "set", classes=1)
-    refused(tmp_path, pool, "at least two classes")
+    refused(tmp_path, pool, "at least two classes; the dataset has one, 'digit-0'. .* Tables of labels are not read")
 
 
 def test_class_missing_in_training_is_refused(tmp_path, pool):
