@@ -33,7 +33,7 @@ class Presence(BackgroundThread):
         also: Callable[[], None] = lambda: None,
     ) -> None:
         """`also` is called after every renewal."""
-        super().__init__("presence")
+        super().__init__("presence", retry_seconds=interval)
         self.id = new_id()
         self._engine = engine
         self._kind = kind
@@ -45,9 +45,12 @@ class Presence(BackgroundThread):
         self._job_id: str | None = None
 
     def set_job(self, job_id: str | None) -> None:
-        """Sets the current job and renews the row."""
+        """Sets the current job and renews the row. An error is logged: the job does not depend on the row."""
         self._job_id = job_id
-        self._register()
+        try:
+            self._register()
+        except Exception:
+            logger.exception("could not register with the database")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -56,8 +59,8 @@ class Presence(BackgroundThread):
         try:
             with session_scope(self._engine) as session:
                 workers.remove(session, self.id)
-        except DATABASE_UNAVAILABLE:
-            logger.info("the database is unavailable; the row of this process will expire")
+        except Exception as error:
+            logger.warning("the row of this process could not be removed and will expire: %s", type(error).__name__)
 
     def _run(self) -> None:
         self._register()

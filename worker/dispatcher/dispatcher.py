@@ -8,6 +8,7 @@ import logging
 import signal
 import time
 from datetime import timedelta
+from functools import partial
 from threading import Event as Flag
 from threading import Thread
 
@@ -26,6 +27,7 @@ from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.storage import build_storage
 from ttm_jobs.telemetry import logs
 from worker import metrics
+from worker.background import run_until
 from worker.dispatcher.collector import Collector
 from worker.dispatcher.mlflow import Exporter
 from worker.dispatcher.studies import StudyScheduler
@@ -136,7 +138,7 @@ def main() -> None:
     if settings.mlflow_tracking_uri is not None:
         services["mlflow"] = Exporter(settings, engine, storage).serve
     for name, serve in services.items():
-        Thread(target=serve, args=[stop], name=name, daemon=True).start()
+        Thread(target=run_until, args=[stop, partial(serve, stop), name], name=name, daemon=True).start()
     with Presence(engine, "dispatcher", interval=settings.worker_timeout_seconds / 4):
         Dispatcher(settings, engine, notifier).serve(stop)
     engine.dispose()

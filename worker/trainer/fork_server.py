@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Event as Flag
+from typing import Any
 
 from ttm_jobs.telemetry import logs
 
@@ -122,18 +123,25 @@ class ForkServer:
 
     def _receive(self) -> None:
         """Handles messages until the server ends."""
-        with self._connection, suppress(OSError):
-            while message := self._connection.recv(_MAX_BYTES):
-                match json.loads(message):
-                    case {"forked": int(pid)} if self._starting is not None:
-                        self._trainers[pid] = self._starting
-                        self._starting.set_started(pid)
-                    case {"exited": int(pid), "returncode": int(code)}:
-                        self._trainers[pid].set_exited(code)
-                    case _:
-                        self._ready.set()
+        try:
+            with self._connection, suppress(OSError):
+                while message := self._connection.recv(_MAX_BYTES):
+                    self._handle(json.loads(message))
+        except Exception:
+            # Its trainers count as lost, and the next one is started without it.
+            logger.exception("The messages of the fork server cannot be handled.")
         self._ended.set()
         self._ready.set()
         lost = [*self._trainers.values(), *([self._starting] if self._starting is not None else [])]
         for process in lost:
             process.set_lost()
+
+    def _handle(self, message: Any) -> None:
+        match message:
+            case {"forked": int(pid)} if self._starting is not None:
+                self._trainers[pid] = self._starting
+                self._starting.set_started(pid)
+            case {"exited": int(pid), "returncode": int(code)}:
+                self._trainers[pid].set_exited(code)
+            case _:
+                self._ready.set()

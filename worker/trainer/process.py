@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event as Flag
@@ -14,6 +15,7 @@ from typing import BinaryIO
 
 from ttm_core.spec.events import Event, decode
 from ttm_jobs.telemetry import logs
+from worker.background import run_until
 from worker.trainer import resources
 from worker.trainer.log import LogFile
 from worker.trainer.starter import Started, Starter, TrainerProcess
@@ -65,7 +67,8 @@ class Trainer:
             thread.start()
         logs.thread(self._wait, started, readers).start()
         if self._memory_bytes is not None:
-            logs.thread(self._watch_memory, process.pid, self._memory_bytes).start()
+            watch = partial(self._watch_memory, process.pid, self._memory_bytes)
+            logs.thread(run_until, self._exited, watch, "memory limit").start()
 
     @property
     def pid(self) -> int:
@@ -125,11 +128,13 @@ class Trainer:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         returncode = process.reap()
-        if started.group is not None:
-            if started.group.oom_killed() and self.exceeded is None:
-                self.exceeded = self._memory_bytes
-            started.group.remove()
-        for thread in readers:
-            thread.join(timeout=10)
-        self._items.put(Exited(returncode))
-        self._exited.set()
+        try:
+            if started.group is not None:
+                if started.group.oom_killed() and self.exceeded is None:
+                    self.exceeded = self._memory_bytes
+                started.group.remove()
+            for thread in readers:
+                thread.join(timeout=10)
+        finally:
+            self._items.put(Exited(returncode))
+            self._exited.set()
