@@ -101,6 +101,13 @@ def not_finite(name: str) -> BadCheckpoint:
     return BadCheckpoint(f"Tensor {truncated(name)!r} has NaN or infinite values.")
 
 
+def beyond_float32(name: str) -> BadCheckpoint:
+    """The error of a checkpoint whose float64 tensor `name` has values that float32 cannot represent."""
+    return BadCheckpoint(
+        f"Tensor {truncated(name)!r} has float64 values beyond the range of float32 (3.4e38), in which models compute."
+    )
+
+
 def one_output(owner: str) -> str:
     """The message for a binary classifier with one output."""
     return (

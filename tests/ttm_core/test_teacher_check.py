@@ -4,9 +4,11 @@ import json
 
 import pytest
 import safetensors
+import safetensors.torch
+import torch
 
 from tests.ttm_core import factories
-from ttm_core.errors import TeacherAtChance
+from ttm_core.errors import BadCheckpoint, TeacherAtChance
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
 from ttm_core.spec.events import TeacherMeasured
@@ -69,3 +71,22 @@ def test_the_error_at_chance_names_the_better_normalization(digits_idx, teacher_
     wrong = {"mean": [0.0], "std": [0.001]}  # all pixels but black ones are far from those of its training
     with pytest.raises(TeacherAtChance, match=r"not above chance .* With the normalization of .* Likely causes"):
         checked(digits_idx, teacher_file, tmp_path, allow_chance=False, normalization=wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind", "cause"),
+    [
+        ("bn1.running_var", -100.0, torch.float32, r"Tensor 'bn1.running_var' has negative values"),
+        ("fc.bias", 1e300, torch.float64, r"Tensor 'fc.bias' has float64 values beyond the range of float32"),
+        ("fc.weight", 3e38, torch.float32, r"The teacher returns NaN, infinite or too large values"),
+    ],
+)
+def test_a_teacher_without_finite_outputs_is_refused(digits_idx, teacher_file, tmp_path, name, value, kind, cause):
+    state = safetensors.torch.load_file(teacher_file)
+    state[name] = torch.full_like(state[name], value, dtype=kind)
+    with safetensors.safe_open(teacher_file, "pt") as opened:
+        metadata = opened.metadata()
+    safetensors.torch.save_file(state, tmp_path / "teacher.safetensors", metadata)
+    spec = factories.spec(digits_idx, tmp_path / "teacher.safetensors", training={"epochs": 1})
+    with pytest.raises(BadCheckpoint, match=cause):
+        distill(spec, tmp_path / "run")

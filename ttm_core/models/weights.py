@@ -23,7 +23,7 @@ from ttm_core.checkpoints.key_map import KeyMap
 from ttm_core.checkpoints.kinds import kind_of
 from ttm_core.checkpoints.models_in import choose_model, layout_of
 from ttm_core.checkpoints.signatures import COUNTER, Signature
-from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, not_finite, truncated
+from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, beyond_float32, not_finite, truncated
 from ttm_core.reader.process import read_untrusted
 from ttm_core.spec.structure import METADATA_KEY
 
@@ -181,6 +181,17 @@ def load_strictly(model: nn.Module, weights: Weights, architecture: str) -> None
     model.load_state_dict(state)
 
 
+def check_variances(model: nn.Module) -> None:
+    """Raises BadCheckpoint for a batch norm with a negative variance, whose outputs are NaN in evaluation mode."""
+    for name, module in model.named_modules():
+        variance = getattr(module, "running_var", None)
+        if isinstance(variance, torch.Tensor) and bool((variance < -getattr(module, "eps", 0.0)).any()):
+            raise BadCheckpoint(
+                f"Tensor {truncated(f'{name}.running_var')!r} has negative values, but a variance is at least 0: the "
+                "model would return NaN. Save the checkpoint again from a model that works in evaluation mode."
+            )
+
+
 def with_batch_counters(model: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Adds missing `num_batches_tracked` counters as 0. PyTorch before 0.4.1 did not save them."""
     missing = {
@@ -248,4 +259,6 @@ def _checked(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise not_finite(name)
+        if tensor.dtype == torch.float64 and not bool(torch.isfinite(tensor.float()).all()):
+            raise beyond_float32(name)
     return tensors

@@ -1,5 +1,6 @@
 """The check of a teacher before its student is trained: chance level, weak classes, normalization and image size."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 
 from ttm_core.data.dataset import Split
-from ttm_core.errors import TeacherAtChance
+from ttm_core.errors import BadCheckpoint, TeacherAtChance
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.models.timm_models import has_fixed_size
@@ -33,6 +34,15 @@ _COMPARED_IMAGES = 128
 _AT_ONCE = 16
 _LEAST_STD = 0.001
 _LISTED_CLASSES = 10
+
+
+def require_finite(measured: Accuracy) -> None:
+    """Raises BadCheckpoint for a teacher whose loss on the validation images is not finite."""
+    if not math.isfinite(measured.loss):
+        raise BadCheckpoint(
+            f"The teacher returns NaN, infinite or too large values for validation images: its loss is {measured.loss}. "
+            "Its weights are damaged or too large, or teacher.normalization has a standard deviation that is too small."
+        )
 
 
 def describe_teacher(measured: Accuracy, evaluator: Evaluator, teachers: Sequence[Teacher]) -> TeacherMeasured:

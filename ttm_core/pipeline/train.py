@@ -17,7 +17,7 @@ from ttm_core.pipeline.build import Models
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import ResolvedRun, teacher_views
 from ttm_core.pipeline.estimate import Stopwatch, Workload, estimate
-from ttm_core.pipeline.teacher_check import describe_teacher, report_teacher, require_above_chance
+from ttm_core.pipeline.teacher_check import describe_teacher, report_teacher, require_above_chance, require_finite
 from ttm_core.precision import resolved_precision, resolved_teacher_precision
 from ttm_core.spec import events
 from ttm_core.teacher_store.store import Stores
@@ -131,6 +131,7 @@ def _teacher_validation(
     with context.activity("validating the teacher"):
         measured = context.distributed.run_on_main(models.evaluator.measure_teacher)
     if measured is not None:
+        require_finite(measured)
         with context.activity("checking the teacher"):
             check = context.distributed.run_on_main(lambda: describe_teacher(measured, models.evaluator, run.teachers))
         context.on_event(check)

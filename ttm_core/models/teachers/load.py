@@ -20,7 +20,7 @@ from ttm_core.models.teachers.classes import SelectClasses, match_classes, names
 from ttm_core.models.teachers.fold import fold_batch_norms
 from ttm_core.models.teachers.onnx_teacher import ARCHITECTURE, is_onnx, load_onnx_teacher
 from ttm_core.models.timm_models import has_fixed_size
-from ttm_core.models.weights import load_strictly, read_weights
+from ttm_core.models.weights import check_variances, load_strictly, read_weights
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import Normalization, TeacherSpec
 from ttm_core.spec.structure import MAX_CLASSES, ModelStructure
@@ -126,6 +126,7 @@ def load_teacher(
     except ArchitectureMismatch as error:
         hint = _size_hint(model, weights.tensors, size) or suggest_architectures(weights.tensors)
         raise ArchitectureMismatch(f"{error.message}.{hint}") from error
+    check_variances(model)
     model.eval().requires_grad_(False)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     kept = dict(model.state_dict()) if keep_weights else None
