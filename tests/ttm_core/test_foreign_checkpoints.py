@@ -268,7 +268,7 @@ def test_a_partial_match_is_described(tmp_path):
     ("content", "kind", "problem"),
     [
         (b"PK\x03\x04" + b"\0" * 60, "archive", "archive"),
-        (b"\x1f\x8b" + b"\0" * 60, "archive", "archive"),
+        (b"\x1f\x8b" + b"\0" * 60, "archive", "compressed with gzip"),
         (b"hello, this is text and no model", "unknown", "not a checkpoint"),
         (b"\x80\x02}q\0.", "torch", "cannot be read"),
         (b"\x08\x08\x12\x07pytorch", "onnx", "ONNX file"),

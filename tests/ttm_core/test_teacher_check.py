@@ -78,7 +78,7 @@ def test_the_error_at_chance_names_the_better_normalization(digits_idx, teacher_
     [
         ("bn1.running_var", -100.0, torch.float32, r"Tensor 'bn1.running_var' has negative values"),
         ("fc.bias", 1e300, torch.float64, r"Tensor 'fc.bias' has float64 values beyond the range of float32"),
-        ("fc.weight", 3e38, torch.float32, r"The teacher returns NaN, infinite or too large values"),
+        ("fc.weight", 3e38, torch.float32, r"The teacher returns NaN, infinite or huge values"),
     ],
 )
 def test_a_teacher_without_finite_outputs_is_refused(digits_idx, teacher_file, tmp_path, name, value, kind, cause):

@@ -2,8 +2,12 @@
 
 import argparse
 import collections
+import gzip
+import io
 import os
 import pickle
+import re
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,9 +19,11 @@ import torch
 
 from tests.support.fork_server import CONTEXT
 from ttm_core.checkpoints.key_map import without_wrappers
+from ttm_core.checkpoints.schema import InspectionRequest
 from ttm_core.checkpoints.signatures import read_signatures
 from ttm_core.errors import BadCheckpoint
 from ttm_core.models.weights import read_metadata, read_weights, write_safetensors
+from ttm_core.reader.checkpoints.inspection import inspect
 
 STATE = {"conv.weight": torch.arange(12.0).reshape(3, 4), "bn.num_batches_tracked": torch.tensor(3)}
 
@@ -129,6 +135,43 @@ def test_tensors_larger_than_their_storage_are_refused(tmp_path, zipped):
     assert (tmp_path / "x.pth").stat().st_size < 2000
     with pytest.raises(BadCheckpoint):
         read_weights(tmp_path / "x.pth")
+
+
+def _tar() -> bytes:
+    """The entries that the first releases of PyTorch wrote."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name in ("sys_info", "pickle", "storages", "tensors"):
+            member = tarfile.TarInfo(name)
+            member.size = len(pickle.dumps(0, 2))
+            archive.addfile(member, io.BytesIO(pickle.dumps(0, 2)))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (_tar, "is a tar archive, which the first releases of PyTorch wrote. .*weights_only=False"),
+        (lambda: b"hello\n" + _saved(), "is a zip archive after 6 other bytes"),
+        (lambda: b"\x80\x02}." + _saved(), "is a zip archive after 4 other bytes"),
+        (lambda: b"<!DOCTYPE html><html></html>", "is a web page"),
+        (lambda: b"version https://git-lfs.github.com/spec/v1\n", "pointer of Git LFS"),
+        (lambda: gzip.compress(_saved()), "compressed with gzip. Unpack it"),
+        (lambda: bytes(100), "no file of torch.save or safetensors"),
+    ],
+)
+def test_other_files_are_named(tmp_path, content, problem):
+    (tmp_path / "x.pth").write_bytes(content())
+    with pytest.raises(BadCheckpoint, match=problem):
+        read_weights(tmp_path / "x.pth")
+    if "no file" not in problem:
+        assert re.search(problem, inspect(tmp_path / "x.pth", InspectionRequest()).problem or "")
+
+
+def _saved() -> bytes:
+    content = io.BytesIO()
+    torch.save(STATE, content)
+    return content.getvalue()
 
 
 def test_expanded_tensor_is_refused(tmp_path):

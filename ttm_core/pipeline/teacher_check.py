@@ -40,8 +40,8 @@ def require_finite(measured: Accuracy) -> None:
     """Raises BadCheckpoint for a teacher whose loss on the validation images is not finite."""
     if not math.isfinite(measured.loss):
         raise BadCheckpoint(
-            f"The teacher returns NaN, infinite or too large values for validation images: its loss is {measured.loss}. "
-            "Its weights are damaged or too large, or teacher.normalization has a standard deviation that is too small."
+            f"The teacher returns NaN, infinite or huge values for validation images; its loss is {measured.loss}. "
+            "Its weights are damaged or too large, or a standard deviation in teacher.normalization is too small."
         )
 
 

@@ -37,9 +37,11 @@ def inspect(source: Path, request: InspectionRequest, *, numbers: bool = True) -
                 graph = describe(source, run=False)
                 return Inspection(kind=kind, problem=None, layout="onnx", parameters=graph.parameters, onnx=graph)
             case "archive":
-                return Inspection(kind=kind, problem="The file is an archive, not a checkpoint.")
+                problem = "The file is an archive, not a checkpoint."
+                return Inspection(kind=kind, problem=torch_file.problem_of_others(source) or problem)
             case _:
-                return Inspection(kind=kind, problem="The file is not a checkpoint of PyTorch, safetensors or ONNX.")
+                problem = "The file is not a checkpoint of PyTorch, safetensors or ONNX."
+                return Inspection(kind=kind, problem=torch_file.problem_of_others(source) or problem)
         named = structure.architecture if structure is not None else None
         pruned = structure is not None and bool(structure.pruning)
         found, model = _of_tensors(kind, shapes, roots, request, named, pruned=pruned)

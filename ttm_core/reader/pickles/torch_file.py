@@ -5,7 +5,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +26,19 @@ _MAX_PICKLE_BYTES = 256 * 2**20
 # Tied weights are copied once for each name.
 _MAX_EXPANSION = 4
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
+
+# Files that are mistaken for checkpoints, by their first bytes, and what to do.
+_OTHERS = {
+    b"<": "a web page (HTML or XML). Download the file itself",
+    b"version https://git-lfs": "a pointer of Git LFS, not the file. Run `git lfs pull`",
+    b"\x89HDF": "an HDF5 file, for example of Keras. Export the model to ONNX",
+    b"GGUF": "a GGUF file. Save the state dict of a PyTorch model",
+    b"\x93NUMPY": "a NumPy array. Save the state dict of a PyTorch model",
+    b"\x1f\x8b": "compressed with gzip. Unpack it",
+    b"BZh": "compressed with bzip2. Unpack it",
+    b"\xfd7zXZ": "compressed with xz. Unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed with Zstandard. Unpack it",
+}
 
 _Read = Callable[[Storage], bytes]
 
@@ -72,8 +85,10 @@ def _opened(source: Path) -> Iterator[tuple[Any, _Read]]:
     with source.open("rb") as stream:
         # The first bytes decide what the file is, for this reader and therefore for every later one.
         zipped = stream.read(4) == b"PK\3\4"
-        stream.seek(0)
         if not zipped:
+            if problem := _problem_of_others(stream):
+                raise BadCheckpoint(problem)
+            stream.seek(0)
             yield _read_legacy(stream)
             return
         try:
@@ -81,6 +96,36 @@ def _opened(source: Path) -> Iterator[tuple[Any, _Read]]:
                 yield _read_zip(archive, source.stat().st_size)
         except (zipfile.BadZipFile, NotImplementedError, ValueError, RuntimeError, EOFError) as error:
             raise BadCheckpoint(f"The checkpoint is a damaged zip archive: {error}") from error
+
+
+def problem_of_others(source: Path) -> str | None:
+    """What a file is that torch.save did not write, and what to do with it, where its bytes tell; else None."""
+    with source.open("rb") as stream:
+        return _problem_of_others(stream)
+
+
+def _problem_of_others(stream: IO[bytes]) -> str | None:
+    stream.seek(0)
+    head = stream.read(512)
+    if head.startswith(b"PK\3\4"):
+        return None
+    if head[257:262] == b"ustar":
+        return (
+            "The checkpoint is a tar archive, which the first releases of PyTorch wrote. If it is one of those and you "
+            "trust it, load it with torch.load(path, weights_only=False) and save the state dict again. Unpack others."
+        )
+    for start, kind in _OTHERS.items():
+        if head.startswith(start):
+            return f"The checkpoint is {kind}."
+    if zipfile.is_zipfile(stream):
+        with suppress(zipfile.BadZipFile, ValueError), zipfile.ZipFile(stream) as archive:
+            first = min((entry.header_offset for entry in archive.infolist()), default=0)
+            if first > 0:
+                return (
+                    f"The checkpoint is a zip archive after {first:,} other bytes, which are not part of it. Copy or "
+                    "download the file again, or remove these bytes."
+                )
+    return None
 
 
 def _read_zip(archive: zipfile.ZipFile, size: int) -> tuple[Any, _Read]:

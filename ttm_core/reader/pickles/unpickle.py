@@ -223,6 +223,10 @@ def unpickle(stream: IO[bytes], storages: dict[str, Storage] | None = None) -> A
         raise
     except (EOFError, struct.error) as error:
         raise BadCheckpoint("The checkpoint is truncated.") from error
+    except KeyError as error:  # an unknown opcode
+        raise BadCheckpoint(
+            "The checkpoint cannot be read: it is no file of torch.save or safetensors, or it is damaged."
+        ) from error
     except Exception as error:  # damaged pickles raise exceptions of any type
         raise BadCheckpoint(
             f"The checkpoint cannot be read: {type(error).__name__}: {str(error)[:_MAX_TEXT]}"
