@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ttm_core.data.formats.layout import NO_LABEL, check_class_names
+from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.data.images import Images
 from ttm_core.data.random import hash_key
 from ttm_core.errors import BadDataset, listed
+from ttm_core.names import check_class_names
 from ttm_core.spec.events import Reference
 
 

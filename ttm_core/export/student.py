@@ -14,6 +14,7 @@ from ttm_core.models import build, timm_name
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.students.metadata import read_structure
 from ttm_core.models.weights import load_strictly, read_weights, write_safetensors
+from ttm_core.names import check_class_names
 from ttm_core.spec.job import DistillSpec, Normalization
 from ttm_core.spec.structure import STUDENT_FORMAT, ModelStructure
 
@@ -105,6 +106,7 @@ def read_description(metadata: dict[str, Any], file: str) -> tuple[ModelStructur
         normalization = Normalization.model_validate(metadata["normalization"])
     except (KeyError, TypeError, ValueError) as error:
         raise BadCheckpoint(f"{file} is not a student file: its metadata has no valid {error}") from error
+    check_class_names(class_names, BadCheckpoint)
     if len(class_names) != structure.num_classes or len(normalization.mean) != structure.in_chans:
         raise BadCheckpoint(f"{file} has class names or a normalization that do not fit its structure.")
     return structure, class_names, Preprocess(structure.in_chans, structure.image_size, normalization)

@@ -1,6 +1,5 @@
 """The base classes of specs and request bodies: no unknown fields, no type coercion, immutable."""
 
-import unicodedata
 from typing import Annotated, Any
 
 from pydantic import (
@@ -14,16 +13,15 @@ from pydantic import (
     model_validator,
 )
 
+from ttm_core.names import is_invisible
+
 Uri = Annotated[str, Field(min_length=1, max_length=2048)]
 CheckpointKey = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
 ArchitectureName = Annotated[str, Field(min_length=1, max_length=128)]
 
-# Unicode's categories of separators, control and format characters.
-_INVISIBLE = ("Zs", "Zl", "Zp", "Cc", "Cf")
-
 
 def _check_visible(text: str) -> str:
-    if all(unicodedata.category(character) in _INVISIBLE for character in text):
+    if is_invisible(text):
         raise ValueError("a name must contain a visible character")
     return text
 

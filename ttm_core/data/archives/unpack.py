@@ -13,6 +13,7 @@ from typing import IO
 
 from ttm_core.data.archives.tar_headers import BoundedTarInfo, check_end
 from ttm_core.errors import BadDataset
+from ttm_core.names import has_unsafe_characters
 
 _COPY_BYTES = 1 << 20
 _UNREADABLE = (
@@ -156,7 +157,11 @@ def _make_folder(path: Path, name: str) -> None:
 def _safe_name(name: str, limits: Limits) -> PurePosixPath:
     path = PurePosixPath(name)
     unsafe = (
-        path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable() or ":" in name.split("/")[0]
+        path.is_absolute()
+        or ".." in path.parts
+        or "\\" in name
+        or has_unsafe_characters(name)
+        or ":" in name.split("/")[0]
     )
     too_long = len(name.encode()) > limits.name_bytes or any(len(part.encode()) > 255 for part in path.parts)
     if unsafe or too_long or len(path.parts) > limits.depth:

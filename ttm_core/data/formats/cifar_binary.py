@@ -9,6 +9,7 @@ import numpy as np
 from ttm_core.data.dataset import Dataset, Split
 from ttm_core.data.formats import cifar
 from ttm_core.errors import BadDataset
+from ttm_core.names import read_class_names
 
 
 def is_cifar_binary(root: Path) -> bool:
@@ -51,7 +52,4 @@ def _split(paths: list[Path], *, label_bytes: int) -> Split:
 def _class_names(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    try:
-        return cifar.content(path).decode().split()
-    except UnicodeDecodeError as error:
-        raise BadDataset(f"{path.name} is not a UTF-8 text file.") from error
+    return [name for name in read_class_names(cifar.content(path), path.name) if name]

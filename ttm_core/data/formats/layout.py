@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,7 +21,6 @@ IMAGE_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 )
 _NAMES = {name: split for split, names in SPLITS.items() for name in names}
-_MAX_NAME, _MAX_NAMES = 256, 2**21
 _FIRST_WORD = re.compile(r"[a-z]+")
 
 
@@ -71,16 +70,6 @@ def split_files(folder: Path, suffix: str) -> dict[SplitName, list[Path]]:
     if "train" not in found:
         raise BadDataset("There are files of other splits, but none for training.")
     return found
-
-
-def check_class_names(names: Collection[str]) -> None:
-    """Raises BadDataset if class names are too long. Reports, metadata of students and the dashboard contain all."""
-    if longest := next((name for name in names if len(name) > _MAX_NAME), None):
-        raise BadDataset(
-            f"The class name {longest[:40]!r}... has {len(longest):,} characters; the limit is {_MAX_NAME}."
-        )
-    if sum(map(len, names)) > _MAX_NAMES:
-        raise BadDataset(f"The class names have more than {_MAX_NAMES:,} characters together.")
 
 
 def within(folder: Path, files: Iterable[Path]) -> None:

@@ -21,6 +21,7 @@ from ttm_core.data.encoded.manifest import Reading, identity_of
 from ttm_core.data.encoded.slices import Slices
 from ttm_core.data.formats import image_folder, layout
 from ttm_core.errors import BadDataset
+from ttm_core.names import read_class_names
 from ttm_core.reader.process import read_untrusted
 
 _CLASS_NAMES = "classnames.txt"
@@ -135,10 +136,7 @@ def _class_names(root: Path, numbers: list[str]) -> list[str]:
     if root.is_file() or not path.is_file():
         return numbers
     layout.within(root, [path])
-    try:
-        names = path.read_text().splitlines()
-    except UnicodeDecodeError as error:
-        raise BadDataset(f"{_CLASS_NAMES} is not a UTF-8 text file.") from error
+    names = read_class_names(path.read_bytes(), _CLASS_NAMES)
     if len(names) < len(numbers) or len(set(names)) != len(names):
         raise BadDataset(
             f"{_CLASS_NAMES} must name {len(numbers)} classes, one per line; it has {len(set(names))} different names."

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ttm_core.errors import BadDataset, BadSpec, one_output
+from ttm_core.errors import BadCheckpoint, BadDataset, BadSpec, one_output
+from ttm_core.names import check_class_names
 
 
 class SelectClasses(nn.Module):
@@ -99,5 +100,13 @@ def teacher_classes(num_classes: int, teacher_names: list[str] | None, class_map
 
 
 def names_in_file(saved: object, num_classes: int) -> list[str] | None:
-    """The class names in the metadata of a teacher's file, if their number is right."""
-    return [str(name) for name in saved] if isinstance(saved, list) and len(saved) == num_classes else None
+    """The class names in the metadata of a teacher's file, if their number is right.
+
+    Raises:
+        BadCheckpoint: a name is too long or has unsafe characters.
+    """
+    if not isinstance(saved, list) or len(saved) != num_classes:
+        return None
+    names = [str(name) for name in saved]
+    check_class_names(names, BadCheckpoint)
+    return names

@@ -15,6 +15,7 @@ from onnx.defs import onnx_opset_version
 
 from ttm_core.checkpoints.schema import OnnxClassifier
 from ttm_core.errors import BadCheckpoint, one_output
+from ttm_core.names import check_class_names
 from ttm_core.spec.structure import METADATA_KEY
 from ttm_measure.graph import all_nodes, parse_checked
 from ttm_measure.schema import MeasureError
@@ -204,7 +205,11 @@ def _class_names(metadata: dict[str, str]) -> list[str] | None:
         names = json.loads(metadata.get(METADATA_KEY, "{}"))["class_names"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return [str(name)[:256] for name in names] if isinstance(names, list) and 2 <= len(names) <= 100_000 else None
+    if not isinstance(names, list) or not 2 <= len(names) <= 100_000:
+        return None
+    found = [str(name) for name in names]
+    check_class_names(found, BadCheckpoint)
+    return found
 
 
 def arrange(found: OnnxClassifier, images: NDArray[np.float32]) -> NDArray[np.floating]:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from ttm_core.data.archives.unpack import Limits
-from ttm_core.data.formats.layout import NO_LABEL, check_class_names
+from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.errors import BadDataset
+from ttm_core.names import check_class_names
 
 _LABELS = ("label", "fine_label", "labels", "cls", "class", "target")
 _ROWS = 64
