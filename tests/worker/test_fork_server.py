@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -224,3 +225,35 @@ def test_the_real_server_imports_torch_in_advance(tmp_path: Path, monkeypatch: p
         assert starter.server_pid == server
     finally:
         starter.end()
+
+
+def test_a_trainer_that_cannot_start_leaves_no_open_files(starter: Starter, tmp_path: Path) -> None:
+    starter.prepare()
+    run(starter, tmp_path / "first")
+    before = psutil.Process().num_fds()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    trainer = Trainer(starter, tmp_path / "second", log=LogFile(tmp_path / "log", 10_000))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 50, limits[1]))
+    fillers = [os.dup(0) for _ in range(_free_descriptors() - 3)]  # one pipe fits
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            trainer.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for filler in fillers:
+            os.close(filler)
+    assert psutil.Process().num_fds() == before
+    assert run(starter, tmp_path / "third")[0] > 0
+
+
+def _free_descriptors() -> int:
+    """The number of files that this process can still open."""
+    opened = []
+    try:
+        while True:
+            opened.append(os.dup(0))
+    except OSError:
+        return len(opened)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)

@@ -97,7 +97,13 @@ class ForkServer:
         """
         if not self._ready.wait(_READY_SECONDS) or not self.is_running:
             return None
-        (events, events_writer), (output, output_writer) = os.pipe(), os.pipe()
+        events, events_writer = os.pipe()
+        try:
+            output, output_writer = os.pipe()
+        except OSError:  # too many open files
+            os.close(events)
+            os.close(events_writer)
+            raise
         process = self._starting = ForkedProcess(output, self._reap, self._process.kill)
         with suppress(OSError):
             request = json.dumps({"workdir": str(workdir)}).encode()
