@@ -99,7 +99,7 @@ def _opened(source: Path) -> Iterator[tuple[Any, _Read]]:
 
 
 def problem_of_others(source: Path) -> str | None:
-    """What a file is that torch.save did not write, and what to do with it, where its bytes tell; else None."""
+    """What a file is that torch.save did not write, and what to do with it; None if its bytes do not show it."""
     with source.open("rb") as stream:
         return _problem_of_others(stream)
 
