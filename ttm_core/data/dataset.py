@@ -12,8 +12,8 @@ from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.data.images import Images
 from ttm_core.data.random import hash_key
 from ttm_core.errors import BadDataset, listed
-from ttm_core.names import check_class_names
 from ttm_core.spec.events import Reference
+from ttm_core.spec.names import check_class_names
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from ttm_core.models import build, timm_name
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.students.metadata import read_structure
 from ttm_core.models.weights import load_strictly, read_weights, write_safetensors
-from ttm_core.names import check_class_names
 from ttm_core.spec.job import DistillSpec, Normalization
+from ttm_core.spec.names import check_class_names
 from ttm_core.spec.structure import STUDENT_FORMAT, ModelStructure
 
 # Students are shared and published; the location of their data, teacher and service is not.

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from ttm_core.names import is_invisible
+from ttm_core.spec.names import is_invisible
 
 Uri = Annotated[str, Field(min_length=1, max_length=2048)]
 CheckpointKey = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]

@@ -2,7 +2,7 @@
 
 from pathlib import PurePosixPath
 
-from ttm_core.names import has_unsafe_characters
+from ttm_core.spec.names import has_unsafe_characters
 from ttm_jobs.errors import SourceRefused
 
 

@@ -14,9 +14,9 @@ from ttm_core.data.cache import DataCache
 from ttm_core.errors import BadCheckpoint, BadDataset
 from ttm_core.export.student import read_description
 from ttm_core.models.teachers.classes import names_in_file
-from ttm_core.names import check_class_names
 from ttm_core.reader.checkpoints.onnx_file import _class_names
 from ttm_core.spec.dataset import DatasetSpec
+from ttm_core.spec.names import check_class_names
 
 UNSAFE = ["a\x1b[31mred", "a\rb", "a\x85b", "a\u2028b", "user\u202egnp.exe", "\u2066a\u2069", "a\x7f", " ", "\u200d"]
 # A family of emoji with joiners, a non-joiner in Persian, a no-break space, a mark of the writing direction, markup.

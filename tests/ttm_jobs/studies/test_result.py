@@ -53,7 +53,7 @@ def test_the_job_is_the_one_with_the_best_file_of_the_recommended_precision() ->
 def test_labels_alone_are_compared_by_files_of_the_recommended_precision() -> None:
     # Distillation helps the float32 student by 5 points, and its int8 file by 15.
     runs = [FinalResult(0.95, test=0.90 + seed / 100, int8_change=-0.05) for seed in range(3)]
-    alone = [FinalResult(0.95, test=0.85 + seed / 100, int8_change=-0.15) for seed in range(3)]
+    alone = [FinalResult(0.95, test=0.84 + seed / 50, int8_change=-0.15) for seed in range(3)]
     int8, fp32 = (result_of(runs, alone, precision)["baseline"] for precision in ("int8", "fp32"))
     assert (int8["precision"], int8["accuracy"], int8["runs"]) == ("int8", pytest.approx(0.71), 3)
     assert int8["difference"]["mean"] == pytest.approx(0.15)
@@ -69,7 +69,7 @@ def test_only_seeds_with_int8_files_on_both_sides_are_compared() -> None:
     found = result_of(runs, alone)["baseline"]
     assert (found["precision"], found["accuracy"], found["runs"]) == ("int8", pytest.approx(0.65), 2)
     assert (found["difference"]["mean"], found["difference"]["count"]) == (pytest.approx(0.15), 2)
-    without = [FinalResult(0.9, test=0.7) for _ in range(3)]
+    without = [FinalResult(0.9, test=accuracy) for accuracy in (0.6, 0.7, 0.8)]
     found = result_of(runs, without)["baseline"]
     assert (found["precision"], found["accuracy"], found["runs"]) == ("fp32", pytest.approx(0.7), 3)
     assert found["difference"]["mean"] == pytest.approx(0.2)

@@ -29,6 +29,19 @@ def test_no_interval_exceeds_what_accuracies_can_differ_by() -> None:
     assert over_common_seeds({0: 0.97, 1: 0.72}, {1: 0.9}) is None
 
 
+def test_equal_differences_of_seeds_have_an_interval_over_images() -> None:
+    correct = {"first": [True] * 48 + [False] * 2, "second": [True] * 45 + [False] * 5}
+    first, second = (
+        {seed: FinalResult(validation=sum(each) / 50, test=sum(each) / 50, correct=each) for seed in (0, 1)}
+        for each in correct.values()
+    )
+    found = compare(first, second)
+    assert found is not None
+    assert (found.method, found.count, found.mean) == ("paired_bootstrap", 50, pytest.approx(0.06))
+    assert found.low < found.mean < found.high
+    assert over_common_seeds({0: 0.9, 1: 0.8, 2: 0.7}, {0: 0.8, 1: 0.7, 2: 0.6}) is None
+
+
 @pytest.mark.parametrize(("images", "wins", "losses"), [(100, 8, 3), (1000, 30, 31), (10_000, 400, 300), (50, 0, 4)])
 def test_the_paired_bootstrap_is_the_limit_of_many_resamples(images: int, wins: int, losses: int) -> None:
     first = np.array([True] * wins + [False] * losses + [True] * (images - wins - losses))
@@ -63,7 +76,7 @@ def test_several_seeds_are_compared_by_t_and_one_by_images() -> None:
     run = FinalResult(validation=0.9, test=0.9, correct=[True] * 9 + [False])
     worse = FinalResult(validation=0.8, test=0.8, correct=[True] * 8 + [False] * 2)
     one = compare({0: run}, {0: worse})
-    several = compare({0: run, 1: run}, {0: worse, 1: worse})
+    several = compare({0: run, 1: run}, {0: worse, 1: run})
     assert one is not None
     assert several is not None
     assert (one.method, one.count) == ("paired_bootstrap", 10)

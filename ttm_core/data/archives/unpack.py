@@ -13,7 +13,7 @@ from typing import IO
 
 from ttm_core.data.archives.tar_headers import BoundedTarInfo, check_end
 from ttm_core.errors import BadDataset
-from ttm_core.names import has_unsafe_characters
+from ttm_core.spec.names import has_unsafe_characters
 
 _COPY_BYTES = 1 << 20
 _UNREADABLE = (

@@ -9,7 +9,7 @@ import numpy as np
 from ttm_core.data.dataset import Dataset, Split
 from ttm_core.data.formats import cifar
 from ttm_core.errors import BadDataset
-from ttm_core.names import read_class_names
+from ttm_core.spec.names import read_class_names
 
 
 def is_cifar_binary(root: Path) -> bool:

@@ -21,8 +21,8 @@ from ttm_core.data.encoded.manifest import Reading, identity_of
 from ttm_core.data.encoded.slices import Slices
 from ttm_core.data.formats import image_folder, layout
 from ttm_core.errors import BadDataset
-from ttm_core.names import read_class_names
 from ttm_core.reader.process import read_untrusted
+from ttm_core.spec.names import read_class_names
 
 _CLASS_NAMES = "classnames.txt"
 

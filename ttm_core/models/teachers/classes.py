@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ttm_core.errors import BadCheckpoint, BadDataset, BadSpec, one_output
-from ttm_core.names import check_class_names
+from ttm_core.spec.names import check_class_names
 
 
 class SelectClasses(nn.Module):

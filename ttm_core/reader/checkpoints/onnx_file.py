@@ -15,7 +15,7 @@ from onnx.defs import onnx_opset_version
 
 from ttm_core.checkpoints.schema import OnnxClassifier
 from ttm_core.errors import BadCheckpoint, one_output
-from ttm_core.names import check_class_names
+from ttm_core.spec.names import check_class_names
 from ttm_core.spec.structure import METADATA_KEY
 from ttm_measure.graph import all_nodes, parse_checked
 from ttm_measure.schema import MeasureError

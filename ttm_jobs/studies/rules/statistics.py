@@ -16,6 +16,8 @@ CONFIDENCE = 0.95
 _T95 = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157)
 # Beyond this number of standard deviations, a binomial distribution has no mass that matters here.
 _TAIL = 5.0
+# Of float64 sums; one image of a million changes an accuracy by 1e-6.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,17 @@ def paired_t(first: Sequence[float], second: Sequence[float]) -> Difference:
 
 
 def over_common_seeds(first: Mapping[int, float], second: Mapping[int, float]) -> Difference | None:
-    """The t interval over the seeds for which two models have accuracies, at most ten. None for fewer than two."""
+    """The t interval over the seeds for which two models have accuracies, at most ten. None for fewer than two, and for
+    equal differences: accuracies are shares of images, so a few differences can be equal by chance.
+    """
     seeds = sorted(first.keys() & second.keys())[: len(_T95) + 1]
     if len(seeds) < 2:
         return None
+    found = paired_t([first[seed] for seed in seeds], [second[seed] for seed in seeds])
+    if found.high - found.low < _ROUNDING:
+        return None
     # The interval of two runs is often wider than accuracies can differ.
-    return paired_t([first[seed] for seed in seeds], [second[seed] for seed in seeds]).shifted(0)
+    return found.shifted(0)
 
 
 def paired_bootstrap(first: Sequence[bool], second: Sequence[bool]) -> Difference:
@@ -89,8 +96,8 @@ def compare(
     """The difference in test accuracy of two candidates, by seed of their runs; of validation accuracy without a test
     split.
 
-    Over two or more common seeds, a t interval; else a bootstrap over the test images of one run each. None if neither
-    is possible.
+    Over two or more common seeds with different differences, a t interval; else a bootstrap over the test images of one
+    run each. None if neither is possible.
 
     Args:
         first: runs of a candidate by seed.
