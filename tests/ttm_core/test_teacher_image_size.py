@@ -1,4 +1,4 @@
-"""A teacher whose images are larger than those of the student: it is measured and teaches at its own size.
+"""A teacher whose images are larger than those of the student: it is measured at its own size.
 
 The classes differ in a checkerboard of single pixels, which images of half the size do not have.
 """
@@ -102,43 +102,3 @@ def test_students_of_different_sizes_are_evaluated_on_the_same_images(
     assert small.teacher is not None
     assert large.teacher is not None
     assert small.teacher.classes == large.teacher.classes
-
-
-def losses(data: Path, teacher: Path, workdir: Path, **training: Any) -> list[float]:
-    """The losses of a student of 16 pixels, which learns from the teacher alone."""
-    fields = {"image_size": OWN, "normalization": NORMALIZATION, "allow_chance": True}
-    spec = factories.spec(
-        data,
-        {"checkpoint": teacher.as_uri(), "architecture": "mini/resnet8_025", **fields},
-        student={"architecture": "mini/resnet8_025", "image_size": SMALL, "normalization": NORMALIZATION},
-        method={"kind": "kd", "ce_weight": 0},
-        training={"epochs": 2, "precision": "float32", **training},
-    )
-    emitted: list[events.Event] = []
-    distill(spec, workdir, on_event=emitted.append)
-    return [
-        event.values["train/loss"]
-        for event in emitted
-        if isinstance(event, events.Metrics) and "train/loss" in event.values
-    ]
-
-
-@pytest.mark.parametrize(
-    "augmentation", [{"kind": "crop_flip", "padding": 1}, {"kind": "resized_crop", "min_area": 0.8}]
-)
-def test_teacher_sees_the_views_of_the_student_at_its_own_size(
-    augmentation: dict[str, Any], boards: Path, teacher: Path, tmp_path: Path
-) -> None:
-    """The student cannot follow a teacher that distinguishes the classes, and can follow one that does not."""
-    stored, online = (
-        losses(boards, teacher, tmp_path / logits, teacher_logits=logits, augmentation=augmentation)
-        for logits in ("stored", "online")
-    )
-    assert stored == pytest.approx(online, rel=0.02)
-    reduced = tmp_path / "reduced"
-    for path in boards.rglob("*.png"):
-        small = reduced / path.relative_to(boards)
-        small.parent.mkdir(parents=True, exist_ok=True)
-        Image.open(path).resize((SMALL, SMALL), Image.Resampling.BICUBIC).save(small)
-    blind = losses(reduced, teacher, tmp_path / "blind", teacher_logits="online", augmentation=augmentation)
-    assert min(stored) > 2 * min(blind)

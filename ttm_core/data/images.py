@@ -103,8 +103,6 @@ class ArrayImages:
         return torch.stack([_to_tensor(center_square(_to_image(x), size), self.channels) for x in batch])
 
     def crops(self, indices: NDArray[np.int64], boxes: Boxes, size: int) -> torch.Tensor:
-        if self.source is not None:
-            return self.source.crops(indices, boxes, size)
         height, width = self.pixels.shape[-2:]
         out = torch.empty((len(indices), self.channels, size, size), dtype=torch.uint8)
         for position, index in enumerate(indices):

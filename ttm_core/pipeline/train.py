@@ -15,7 +15,7 @@ from ttm_core.models.teachers.load import Teacher
 from ttm_core.pipeline import checkpoint
 from ttm_core.pipeline.build import Models
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.decisions.resolve import ResolvedRun, teacher_views
+from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.pipeline.estimate import Stopwatch, Workload, estimate
 from ttm_core.pipeline.teacher_check import describe_teacher, report_teacher, require_above_chance, require_finite
 from ttm_core.precision import resolved_precision, resolved_teacher_precision
@@ -142,14 +142,9 @@ def _teacher_validation(
 
 
 def teacher_sources(run: ResolvedRun, views: Views, context: RunContext, stack: ExitStack) -> list[TeacherSource]:
-    """The teachers of a run, with their stores and views."""
+    """The teachers of a run, with their stores."""
     return [
-        TeacherSource(
-            teacher,
-            stack.enter_context(stored_teacher(run, teacher, views, context)),
-            spec.weight,
-            teacher_views(run, teacher, views),
-        )
+        TeacherSource(teacher, stack.enter_context(stored_teacher(run, teacher, views, context)), spec.weight)
         for spec, teacher in zip(run.spec.all_teachers, run.teachers, strict=True)
     ]
 
@@ -164,7 +159,7 @@ def stored_teacher(
     return open_stored_teacher(
         context.stores or Stores(context.workdir / "cache" / "teacher-stores"),
         teacher,
-        teacher_views(run, teacher, views) or views,
+        views,
         count=training.view_count,
         device=context.device,
         precision=resolved_teacher_precision(training),

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ttm_core.data.batches import Batch
-from ttm_core.data.views import Views
 from ttm_core.hardware.compilation import CompileMode, begin_step, compiled
 from ttm_core.methods.build import Objective, StepContext, Terms
 from ttm_core.methods.outputs import Outputs, outputs
@@ -33,7 +32,6 @@ class TeacherSource:
     teacher: Teacher
     stored: StoredTeacher | None = None  # replaces the teacher's forward pass
     weight: float = 1.0
-    views: Views | None = None  # of the teacher, where they are larger than those of the student
 
 
 @dataclass(frozen=True)
@@ -81,10 +79,7 @@ class Distiller:
         if source.stored is not None:
             return Outputs(source.stored.logits(batch.indices, batch.view))
         teacher = source.teacher
-        if source.views is not None:
-            pixels = source.views.batch(batch.indices, batch.view)
-        is_shared = source.views is None and teacher.preprocess == self.preprocess
-        teacher_input = student_input if is_shared else teacher.preprocess(pixels)
+        teacher_input = student_input if teacher.preprocess == self.preprocess else teacher.preprocess(pixels)
         with torch.no_grad(), autocast(self.device, self.teacher_precision):
             found = outputs(teacher.model, teacher_input, self.objective.features)
         return replace(found, logits=found.logits.float())

@@ -10,14 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional
 
 from tests.ttm_core.factories import digits, digits_folder
 from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import Split, full_split
 from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.formats.image_folder import read
-from ttm_core.data.images import ArrayImages, in_memory
+from ttm_core.data.images import ArrayImages
 from ttm_core.data.random import hash_key, permutation, uniform
 from ttm_core.data.views import Views, placement
 from ttm_core.data.views.noise import hash_ranges
@@ -102,25 +101,6 @@ def test_a_device_makes_views_from_one_copy_and_without_waiting(augmentation):
     split.images.on(meta)
     made = replace(views, device=meta).finish(prepared.on(meta))
     assert (made.device, made.dtype, made.shape) == (meta, torch.uint8, (40, 1, 8, 8))
-
-
-@pytest.mark.parametrize("augmentation", [each for each in AUGMENTATIONS if each.kind != "none"], ids=name_of)
-def test_views_at_another_size_show_the_same_parts_of_the_images(augmentation):
-    """Of smooth images: reduced views of 64 pixels are closer to those of 16 pixels than other views are."""
-    count = 64
-    smooth = functional.interpolate(gray_digits().images.pixels, (64, 64), mode="bicubic", antialias=True)
-    split = full_split(ArrayImages(smooth), torch.arange(count) % 10)
-    small = replace(
-        Views(split, 10, augmentation, 16, seed=5), split=full_split(in_memory(split.images, 16), split.labels)
-    )
-    reduced = functional.interpolate(small.at(64).batch(np.arange(count), 3), (16, 16), mode="bicubic", antialias=True)
-
-    def distance(view: int) -> torch.Tensor:
-        return (reduced.float() - small.batch(np.arange(count), view).float()).abs().mean((1, 2, 3))
-
-    same = distance(3)
-    assert float(same.median()) < 20  # gray levels
-    assert float((same <= distance(4)).float().mean()) > 0.9
 
 
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=name_of)

@@ -7,9 +7,8 @@ A batch has two parts. `prepare` runs on the CPU, in any thread: it draws the ra
 are not on the device. `finish` computes the pixels on the device and never waits for it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 import torch
@@ -58,14 +57,6 @@ class Views:
     @property
     def images(self) -> Images:
         return self.split.images
-
-    def at(self, size: int) -> Self:
-        """The views at another size. Equal draws give the same part of each image, up to rounding to pixels."""
-        augmentation = self.augmentation
-        if isinstance(augmentation, CropFlip):
-            padding = round(augmentation.padding * size / self.size)
-            augmentation = augmentation.model_copy(update={"padding": padding})
-        return replace(self, size=size, augmentation=augmentation)
 
     def batch(self, indices: NDArray[np.int64], view: int) -> Tensor:
         """View number `view` of each image: uint8 [B, C, size, size] on the device."""

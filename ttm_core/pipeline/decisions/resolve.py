@@ -79,14 +79,6 @@ class ResolvedRun:
         return Views(dataset.train, dataset.num_classes, self.augmentation, size, seed, device)
 
 
-def teacher_views(run: ResolvedRun, teacher: Teacher, views: Views) -> Views | None:
-    """The training views at a teacher's own size, for a teacher whose images are larger than those of the student; None
-    for others, and where the dataset's images have no more pixels.
-    """
-    size, whole = teacher.preprocess.image_size, run.dataset.image_size
-    return views.at(size) if size > views.size and (whole is None or whole > views.size) else None
-
-
 def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     """Reads the data, loads the teachers and resolves the spec.
 

@@ -11,7 +11,7 @@ from ttm_core.data.random import seed as derived_seed
 from ttm_core.hardware.adapt import adapt_to_device
 from ttm_core.methods.build import StepContext, build_objective
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.decisions.resolve import ResolvedRun, teacher_views
+from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.precision import Precision, resolved_precision, resolved_teacher_precision
 from ttm_core.training.devices import seed_generators
 from ttm_core.training.distiller import Distiller, TeacherSource
@@ -46,18 +46,17 @@ def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int)
     objective = build_objective(
         spec, student=student, preprocess=run.preprocess, teacher=teacher, split=run.dataset.train
     ).to(context.device)
-    views = run.views(context.device)
-    source = TeacherSource(teacher, views=teacher_views(run, teacher, views))
     distiller = Distiller(
         student=student,
         preprocess=run.preprocess,
         objective=objective.train(),
-        teachers=[source] if spec.method.requirements.teacher else [],
+        teachers=[TeacherSource(teacher)] if spec.method.requirements.teacher else [],
         device=context.device,
         precision=resolved_precision(training),
         teacher_precision=resolved_teacher_precision(training),
     )
     optimizer = build_optimizer(training.optimizer, student, objective)
+    views = run.views(context.device)
     batches = (
         batch
         for epoch, view in enumerate(repeat(0))
