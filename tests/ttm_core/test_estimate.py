@@ -1,11 +1,15 @@
 """The estimate of a run: emitted before the first step, kept over attempts, without effect on the result."""
 
 import hashlib
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from tests.ttm_core import factories
+from ttm_core.data.views import Views
 from ttm_core.pipeline import train
 from ttm_core.pipeline.distill import distill
 from ttm_core.report.schema import Report
@@ -55,6 +59,21 @@ def test_full_store_has_no_teacher_seconds(digits_idx, teacher_file, tmp_path):
         costs.append(resolved.estimate.teacher_seconds)
     assert costs[0] > 0
     assert costs[1] == 0
+
+
+def test_teacher_seconds_include_making_the_views(digits_idx, teacher_file, tmp_path, monkeypatch):
+    batch = Views.batch
+
+    def slow(views: Views, *arguments: Any) -> torch.Tensor:
+        time.sleep(0.5)
+        return batch(views, *arguments)
+
+    monkeypatch.setattr(Views, "batch", slow)
+    emitted: list[events.Event] = []
+    spec = factories.spec(digits_idx, teacher_file, training=TRAINING)
+    distill(spec, tmp_path / "run", stores=Stores(tmp_path / "stores"), on_event=emitted.append)
+    resolved = next(event for event in emitted if isinstance(event, events.Resolved))
+    assert resolved.estimate.teacher_seconds > 700 / 32 * 0.5  # of 32 images at once
 
 
 @pytest.mark.parametrize("method", ["wttm", {"kind": "wttm", "features": {"kind": "crd", "dim": 8, "negatives": 16}}])

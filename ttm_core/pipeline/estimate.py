@@ -123,10 +123,13 @@ def _student_seconds(distiller: Distiller, views: Views, batch_size: int) -> flo
 
 @torch.inference_mode()
 def _teacher_seconds(teacher: Teacher, views: Views, device: torch.device, precision: Precision) -> float:
-    """Seconds per image of a forward pass of a teacher that fills its store."""
-    pixels = views.batch(views.split.indices[:32], 0)
-    call = partial(forward, teacher.model, teacher.preprocess, pixels, precision)
-    return _second_call(call, device) / len(pixels)
+    """Seconds per image of a teacher that fills its store: of the view and the forward pass."""
+    indices = views.split.indices[:32]
+
+    def call() -> torch.Tensor:
+        return forward(teacher.model, teacher.preprocess, views.batch(indices, 0), precision)
+
+    return _second_call(call, device) / len(indices)
 
 
 def _second_call(call: Callable[[], object], device: torch.device) -> float:
