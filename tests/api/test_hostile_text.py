@@ -51,7 +51,7 @@ def test_hostile_text_in_file_names(client: TestClient) -> None:
 
 def test_hostile_text_in_specs(client: TestClient, settings: Settings) -> None:
     body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
-    for text in ("\u202e", "\U0001f600", "\ufffe", "'; DROP TABLE jobs; --"):
+    for text in ("a\u202eb", "\U0001f600", "\ufffe", "'; DROP TABLE jobs; --"):
         answer = client.post("/jobs", json={**body, "name": text})
         assert answer.status_code == 201, text
         assert client.get(answer.headers["location"]).json()["name"] == text
@@ -59,3 +59,4 @@ def test_hostile_text_in_specs(client: TestClient, settings: Settings) -> None:
     for text in ("\x00", "\x1b[2J", "a\x7f"):
         for field in ("name", "student", "dataset"):
             assert client.post("/jobs", json={**body, field: text}).status_code == 422
+    assert client.post("/jobs", json={**body, "name": "\u202e"}).status_code == 422
