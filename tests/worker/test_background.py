@@ -23,6 +23,12 @@ from worker.run.publish import LiveLog
 from worker.trainer.log import LogFile
 
 
+@pytest.fixture
+def database_url(postgresql_url: str) -> str:
+    """PostgreSQL only: SQLite reports a missing table like an outage, after which threads continue anyway."""
+    return postgresql_url
+
+
 @contextmanager
 def without_table(engine: Engine, table: str) -> Iterator[None]:
     """Renames a table within the block. PostgreSQL reports a missing table as a ProgrammingError, not as an outage."""

@@ -46,7 +46,8 @@ def test_only_the_worker_with_the_package_runs_its_jobs(
         assert client.get("/architectures/acme_net").status_code == 404
 
         monkeypatch.setenv("PYTHONPATH", str(acme.install(tmp_path / "site")))
-        packaged = stack.start("packaged", "worker", tmp_path / "packaged", standby_trainer=False)
+        # A process of its own reads PYTHONPATH; a forked one has imported its modules before.
+        packaged = stack.start("packaged", "worker", tmp_path / "packaged", prefix=["env"], standby_trainer=False)
         wait_until(lambda: len(stack.workers()) == 2)
         worker = next(worker for worker in stack.workers() if worker.pid == packaged.pid)
         assert list(worker.architectures) == [KEY]

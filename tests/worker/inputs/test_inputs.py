@@ -130,12 +130,8 @@ def test_incomplete_or_missing_input_is_rejected(rig: Rig, inputs: Inputs, datas
         resolve(inputs, dataset="file:///etc/passwd")
 
 
-@pytest.mark.parametrize(
-    "name", ["../../evil.tar", "/etc/passwd", "..", ".", "", "a\x00b", "ü/ö.zip", "x" * 255, "-rf"]
-)
+@pytest.mark.parametrize("name", ["../../evil.tar", "/etc/passwd", "..", ".", "", "ü/ö.zip", "x" * 255, "-rf"])
 def test_untrusted_file_names_stay_inside_the_cache(rig: Rig, inputs: Inputs, name: str) -> None:
-    if rig.engine.dialect.name == "postgresql" and "\x00" in name:
-        return  # PostgreSQL text cannot contain NUL.
     archive = upload(rig, b"archive", name)
     path = Path(resolve(inputs, dataset=f"upload:{archive.id}")["dataset"] or "")
     assert path.resolve().is_relative_to(rig.settings.work_dir.resolve() / "data")
