@@ -26,7 +26,7 @@ def field_error(error: dict[str, Any], body: Any, model: Any = None) -> FieldErr
         )
     kept = _without_tags(path, body, error["type"])
     names = _field_names(model, kept[:-1], body) if error["type"] == "extra_forbidden" and model is not None else ()
-    if error["type"] == "union_tag_invalid" and isinstance(_value_at(body, kept), dict):
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found") and isinstance(_value_at(body, kept), dict):
         kept = [*kept, error["ctx"]["discriminator"].strip("'")]
     return FieldError(pointer=pointer(kept), detail=_detail(error, names), where="body")
 
@@ -50,6 +50,8 @@ def _detail(error: dict[str, Any], names: Sequence[str]) -> str:
             return f"No such field.{_suggestion(str(error['loc'][-1]), names, quote='`')}"
         case "literal_error" | "enum":
             return _not_one_of(error["input"], error["ctx"]["expected"])
+        case "union_tag_not_found":
+            return "Field required"
         case "union_tag_invalid":
             return _not_one_of(error["ctx"]["tag"], error["ctx"]["expected_tags"])
     detail: str = error["msg"].removeprefix("Value error, ")
