@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +52,9 @@ def describe_teacher(measured: Accuracy, evaluator: Evaluator, teachers: Sequenc
     normalization and an image size with which it is clearly better.
     """
     low, high = wilson_interval(measured.top1, measured.images)
+    trial = None
+    if len(teachers) == 1 and measured.top1 < _GOOD_ENOUGH:
+        trial = _Trial(evaluator, teachers[0], evaluator.validation.spread(_COMPARED_IMAGES))
     return TeacherMeasured(
         top1=measured.top1,
         loss=measured.loss,
@@ -58,8 +63,8 @@ def describe_teacher(measured: Accuracy, evaluator: Evaluator, teachers: Sequenc
         high=high,
         chance=chance_accuracy(evaluator.validation),
         weak_classes=_weak_classes(evaluator, low),
-        suggested_normalization=_better_normalization(measured, evaluator, teachers),
-        suggested_image_size=_better_size(measured, evaluator, teachers),
+        suggested_normalization=_better_normalization(trial) if trial is not None else None,
+        suggested_image_size=_better_size(trial) if trial is not None else None,
     )
 
 
@@ -122,48 +127,59 @@ def _weak_classes(evaluator: Evaluator, low: float) -> list[WeakClass]:
     return sorted(weak, key=lambda each: each.top1)[:_LISTED_CLASSES]
 
 
-def _better_normalization(
-    measured: Accuracy, evaluator: Evaluator, teachers: Sequence[Teacher]
-) -> SuggestedNormalization | None:
-    """The preset with which one teacher is better by more than the intervals, on up to 128 images."""
-    if len(teachers) != 1 or measured.top1 >= _GOOD_ENOUGH:
-        return None
-    (teacher,) = teachers
-    split = evaluator.validation.spread(_COMPARED_IMAGES)
-    current = evaluator.teacher_accuracy(teacher, split)
+@dataclass(frozen=True)
+class _Trial:
+    """Compares a teacher with itself with another input, on a few validation images."""
+
+    evaluator: Evaluator
+    teacher: Teacher
+    split: Split
+
+    @cached_property
+    def current(self) -> float:
+        """Its accuracy with the input that it has."""
+        return self.evaluator.teacher_accuracy(self.teacher, self.split)
+
+    def accuracy_if_better(self, **fields: Any) -> float | None:
+        """Its accuracy with other fields of its preprocessing; None if it is not better by more than the intervals."""
+        tried = replace(self.teacher, preprocess=replace(self.teacher.preprocess, **fields))
+        top1 = self.evaluator.teacher_accuracy(tried, self.split)
+        images = len(self.split)
+        return top1 if wilson_interval(top1, images)[0] > wilson_interval(self.current, images)[1] else None
+
+
+def _better_normalization(trial: _Trial) -> SuggestedNormalization | None:
+    """The preset with which the teacher is clearly better; the best of several."""
     found: SuggestedNormalization | None = None
-    for preset, normalization in _tried(split, teacher.preprocess).items():
-        if normalization == teacher.preprocess.normalization:
+    for preset, normalization in _tried(trial.split, trial.teacher.preprocess).items():
+        if normalization == trial.teacher.preprocess.normalization:
             continue
-        tried = replace(teacher, preprocess=replace(teacher.preprocess, normalization=normalization))
-        top1 = evaluator.teacher_accuracy(tried, split)
-        if wilson_interval(top1, len(split))[0] > wilson_interval(current, len(split))[1] and (
-            found is None or top1 > found.top1
-        ):
+        top1 = trial.accuracy_if_better(normalization=normalization)
+        if top1 is not None and (found is None or top1 > found.top1):
             found = SuggestedNormalization(
-                preset=preset, normalization=normalization, top1=top1, current_top1=current, images=len(split)
+                preset=preset,
+                normalization=normalization,
+                top1=top1,
+                current_top1=trial.current,
+                images=len(trial.split),
             )
     return found
 
 
-def _better_size(measured: Accuracy, evaluator: Evaluator, teachers: Sequence[Teacher]) -> SuggestedImageSize | None:
-    """The image size of the published weights of a teacher's architecture, if the teacher is better with it by more
-    than the intervals, on up to 128 images. None for a model of one size, and one compiled for its size.
+def _better_size(trial: _Trial) -> SuggestedImageSize | None:
+    """The image size of the published weights of the teacher's architecture, if it is larger and the teacher is clearly
+    better with it. None for a model of one size, and one compiled for its size.
     """
-    if len(teachers) != 1 or measured.top1 >= _GOOD_ENOUGH:
-        return None
-    (teacher,) = teachers
+    teacher = trial.teacher
     if teacher.structure is None or teacher.compiled or has_fixed_size(teacher.architecture):
         return None
     size = catalogue.find(teacher.architecture).input_size[1]
     if size <= teacher.preprocess.image_size:
         return None
-    split = evaluator.validation.spread(_COMPARED_IMAGES)
-    current = evaluator.teacher_accuracy(teacher, split)
-    top1 = evaluator.teacher_accuracy(replace(teacher, preprocess=replace(teacher.preprocess, image_size=size)), split)
-    if wilson_interval(top1, len(split))[0] <= wilson_interval(current, len(split))[1]:
+    top1 = trial.accuracy_if_better(image_size=size)
+    if top1 is None:
         return None
-    return SuggestedImageSize(image_size=size, top1=top1, current_top1=current, images=len(split))
+    return SuggestedImageSize(image_size=size, top1=top1, current_top1=trial.current, images=len(trial.split))
 
 
 def _tried(split: Split, preprocess: Preprocess) -> dict[str, Normalization]:
