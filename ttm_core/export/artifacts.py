@@ -21,7 +21,7 @@ from ttm_core.report.costs import describe_device, describe_model
 from ttm_core.report.damage.gallery import MAX_SIDE
 from ttm_core.report.damage.write import EvaluatedSplit, write_damage
 from ttm_core.report.page import page
-from ttm_core.report.schema import ExportedFile, Model, Report, Run, SplitScores
+from ttm_core.report.schema import ExportedFile, Model, Quantization, Report, Run, SplitScores
 from ttm_core.spec.damage.files import TEACHER_FILE
 from ttm_core.spec.events import Artifact, Estimate, Event, Result
 from ttm_core.spec.job import DistillSpec, Normalization, exported
@@ -59,23 +59,11 @@ class TrainingResult:
     tune: Tune  # fine-tunes the quantized student
 
 
-@dataclass(frozen=True)
-class ExportedRun:
-    """The files of a run, the accuracy changes by int8 quantization where they were measured, the sizes of the ONNX
-    files by precision and their latencies for one image on one thread, and whether layers of the int8 file stay in
-    float32.
+def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], None]) -> Result:
+    """Writes the student, its exports, the report and the model card to `workdir`/out.
+
+    Returns the result of the training with the files, and with what was measured of the ONNX files.
     """
-
-    artifacts: list[Artifact]
-    int8_change: float | None
-    int8_validation_change: float | None
-    onnx_bytes: dict[Literal["fp32", "int8"], int]
-    onnx_latency_ms: dict[Literal["fp32", "int8"], float]
-    int8_in_float: bool | None
-
-
-def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], None]) -> ExportedRun:
-    """Writes the student, its exports, the report and the model card to `workdir`/out."""
     out = workdir / "out"
     # Equal runs must give equal student files, so they contain no times and no counts that depend on earlier attempts.
     excluded = {"train_seconds", "training_seconds", "teacher_forwards", "teacher_cache_hits", "artifacts"}
@@ -99,14 +87,15 @@ def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], 
     if (out / TEACHER_FILE).exists():
         exports.append(TEACHER_FILE)
     names = [path.name, *exports, "report.json", *_damage(training, out), "report.html", "MODEL_CARD.md"]
-    artifacts = [describe_file(workdir, out / name) for name in names]
-    return ExportedRun(
-        artifacts=artifacts,
-        int8_change=_int8_change(report),
-        int8_validation_change=_int8_validation_change(report),
-        onnx_bytes=_onnx_bytes(report),
-        onnx_latency_ms=_onnx_latency_ms(report),
-        int8_in_float=_int8_in_float(report),
+    return training.result.model_copy(
+        update={
+            "artifacts": [describe_file(workdir, out / name) for name in names],
+            "int8_change": _int8_change(report),
+            "int8_validation_change": _int8_validation_change(report),
+            "onnx_bytes": _onnx_bytes(report),
+            "onnx_latency_ms": _onnx_latency_ms(report),
+            "int8_in_float": _int8_in_float(report),
+        }
     )
 
 
@@ -130,8 +119,8 @@ def _int8_change(report: Report) -> float | None:
 
 
 def _int8_validation_change(report: Report) -> float | None:
-    found = (each.quantization.validation_top1 for each in report.exports if each.quantization is not None)
-    top1 = next(found, None)
+    quantization = _quantization(report)
+    top1 = None if quantization is None else quantization.validation_top1
     return None if top1 is None else top1 - report.validation.student.top1
 
 
@@ -152,12 +141,16 @@ def _onnx_latency_ms(report: Report) -> dict[Literal["fp32", "int8"], float]:
 
 
 def _int8_in_float(report: Report) -> bool | None:
-    quantization = next((each.quantization for each in report.exports if each.quantization is not None), None)
+    quantization = _quantization(report)
     if quantization is None:
         return None
     # Quantization-aware training quantizes all layers.
     trained = quantization.aware is not None and quantization.aware.exported
     return bool(quantization.chosen.float_layers) and not trained
+
+
+def _quantization(report: Report) -> Quantization | None:
+    return next((each.quantization for each in report.exports if each.quantization is not None), None)
 
 
 def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], None]) -> Report:

@@ -116,24 +116,13 @@ def _evaluate_and_export(
             device=context.device,
             tune=build_tuner(run, context, trained.steps),
         )
-        exported = export(context.workdir, training_result, context.on_event)
-    correct = None
+        result = export(context.workdir, training_result, context.on_event)
     if context.options.record_correct:
         evaluator = models.evaluator
         correct = correct_images(
             models.student, run.dataset.test or evaluator.validation, run.preprocess, device=context.device
         )
-    result = result.model_copy(
-        update={
-            "artifacts": exported.artifacts,
-            "int8_change": exported.int8_change,
-            "int8_validation_change": exported.int8_validation_change,
-            "onnx_bytes": exported.onnx_bytes,
-            "onnx_latency_ms": exported.onnx_latency_ms,
-            "int8_in_float": exported.int8_in_float,
-            "correct": correct,
-        }
-    )
+        result = result.model_copy(update={"correct": correct})
     context.on_event(events.Finished(result=result))
     return result
 
