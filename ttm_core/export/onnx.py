@@ -63,7 +63,7 @@ def write_onnx(student: Student, path: Path, pixels: Tensor) -> float:
         LogitsDiffer: the difference exceeds 1e-4, relative to the largest logit where that is above 1.
     """
     model = _graph(student.model, student.preprocess)
-    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(student.metadata, sort_keys=True)})
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(student.description, sort_keys=True)})
     onnx.save(model, path)
 
     return largest_difference(student, OnnxModel(path), pixels)

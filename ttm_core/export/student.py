@@ -42,6 +42,15 @@ class Student:
     def architecture(self) -> str:
         return self.structure.architecture
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """The metadata of its ONNX files and programs: what is needed to run them.
+
+        They have neither spec nor metrics. So all files of a structure have the same size, whatever the run, and an
+        int8 file does not state the accuracy of the float32 student.
+        """
+        return _describe(self.structure, self.preprocess.normalization, self.class_names)
+
     @torch.inference_mode()
     def predict(self, images: Tensor | Image.Image) -> Tensor:
         """Probabilities [B, C] of uint8 images [B, C, H, W], or [1, C] of one Pillow image."""
@@ -71,16 +80,19 @@ def save_student(
     """Writes the student. Equal weights, spec and metrics give equal bytes. The file contains the spec without URIs and
     name.
     """
-    metadata = {
+    described = _describe(structure, normalization, class_names)
+    write_safetensors(path, weights, {**described, "spec": public_spec(spec), "metrics": metrics})
+
+
+def _describe(structure: ModelStructure, normalization: Normalization, class_names: list[str]) -> dict[str, Any]:
+    """The metadata that every file of a student has, and `read_description` reads."""
+    return {
         "format": STUDENT_FORMAT,
         "structure": structure.model_dump(mode="json"),
         "timm_architecture": timm_name(structure.architecture),
         "class_names": class_names,
         "normalization": normalization.model_dump(mode="json"),
-        "spec": public_spec(spec),
-        "metrics": metrics,
     }
-    write_safetensors(path, weights, metadata)
 
 
 def load_student(path: str | Path) -> Student:

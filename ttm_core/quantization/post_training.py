@@ -185,6 +185,7 @@ class _Search:
             calibration_cache_path=cache,
             nodes_to_exclude=list(float_layers),
         )
+        _store_raw(path)
         return path
 
     def _with_consumers(self, name: str) -> tuple[str, ...]:
@@ -219,6 +220,16 @@ def _name_all_nodes(path: Path) -> list[onnx.NodeProto]:
         node.name = node.name or f"{node.op_type}_{number}"
     onnx.save(model, path)
     return list(model.graph.node)
+
+
+def _store_raw(path: Path) -> None:
+    """Stores the tensors of a file as bytes. The quantizer stores zero points as integers of variable length, so the
+    size of a file would depend on the weights, and differ from that of the untrained student by a few bytes.
+    """
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name))
+    onnx.save(model, path)
 
 
 def _union(groups: Sequence[tuple[str, ...]]) -> list[str]:

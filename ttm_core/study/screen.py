@@ -177,8 +177,9 @@ def _cache_path(student: StudentSpec, run: ResolvedRun, context: RunContext) -> 
         return None
     key = {
         "student": student.model_dump(mode="json"),
-        "classes": run.dataset.num_classes,
-        "input": [run.preprocess.channels, run.dataset.image_size],
+        # The files contain the names of the classes and the normalization.
+        "classes": run.dataset.class_names,
+        "input": [run.preprocess.channels, run.dataset.image_size, run.preprocess.normalization.model_dump()],
         # A pruned student has channels of the teacher. Files from the Hub are not among the inputs of the run.
         "teacher": student.from_teacher and _teachers(run),
         "images": _ranks_by_images(student) and run.dataset.train.images.fingerprint(),

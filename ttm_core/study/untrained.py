@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ttm_core.errors import BadSpec
 from ttm_core.export.formats.int8 import write_uncompared_int8
 from ttm_core.export.onnx import without_normalization, write_onnx
-from ttm_core.export.student import Student, public_spec
+from ttm_core.export.student import Student
 from ttm_core.models.build import build
 from ttm_core.models.macs import macs
 from ttm_core.models.preprocess import Preprocess
@@ -39,7 +39,6 @@ class UntrainedStudent:
     structure: ModelStructure
     preprocess: Preprocess
     class_names: list[str]
-    metadata: dict[str, Any]
     images: Tensor
 
 
@@ -65,12 +64,6 @@ def untrained_student(student: StudentSpec, run: ResolvedRun, context: RunContex
         structure=structure,
         preprocess=run.preprocess,
         class_names=run.dataset.class_names,
-        # The metadata of the final file has about this size.
-        metadata={
-            "structure": structure.model_dump(mode="json"),
-            "spec": public_spec(run.spec),
-            "class_names": run.dataset.class_names,
-        },
         images=train.images.center_squares(train.indices[:_CALIBRATION_IMAGES], run.preprocess.image_size),
     )
 
@@ -83,7 +76,7 @@ def export_untrained(student: UntrainedStudent, folder: Path, name: str) -> Untr
     structure, preprocess = student.structure, student.preprocess
     model = _as_if_trained(build(structure)).eval()
     float_file, int8_file = folder / f"{name}.onnx", folder / f"{name}-int8.onnx"
-    exported = Student(model, structure, student.class_names, preprocess, student.metadata)
+    exported = Student(model, structure, student.class_names, preprocess, metadata={})
     write_onnx(exported, float_file, student.images[:_CHECKED_IMAGES])
     files: dict[Literal["fp32", "int8"], Path] = {"fp32": float_file}
     no_int8 = None

@@ -18,7 +18,7 @@ def write_program(student: Student, path: Path, pixels: Tensor) -> float:
     """Writes a student on the CPU and compares the file with the student on the first and on all of `pixels`.
 
     The program takes float32 pixels in [0, 1], in batches of any size, and returns logits. Its extra file `ttm` has the
-    student's metadata. Equal students give equal bytes with the same release of torch.
+    student's description. Equal students give equal bytes with the same release of torch.
 
     Args:
         student: the student.
@@ -41,7 +41,7 @@ def write_program(student: Student, path: Path, pixels: Tensor) -> float:
     for module in program.graph_module.modules():
         for node in getattr(module, "graph", torch.fx.Graph()).nodes:
             node.meta.pop(_STACK_TRACE, None)  # has paths of this machine
-    torch.export.save(program, path, extra_files={METADATA_KEY: json.dumps(student.metadata, sort_keys=True)})
+    torch.export.save(program, path, extra_files={METADATA_KEY: json.dumps(student.description, sort_keys=True)})
     return largest_difference(student, load_program(path), pixels)
 
 
