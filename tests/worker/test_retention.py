@@ -8,6 +8,7 @@ from sqlalchemy import Engine, func, insert, select, update
 
 from tests.support.factories import queued, spec
 from tests.support.runs import claim, fail, succeed, train
+from tests.support.studies import create_study
 from ttm_jobs.database.audit import process_author, record
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import read_scope, session_scope
@@ -29,6 +30,7 @@ from ttm_jobs.repositories.access import audit, sign_in_sessions
 from ttm_jobs.repositories.jobs import leases
 from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.run_data import recording
+from ttm_jobs.repositories.studies import crud as studies
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 from worker.dispatcher.collector import Collector
@@ -159,6 +161,29 @@ def test_unused_uploads_are_deleted(
         entries = audit.find(session, audit.AuditFilters(action="uploads_expire"), limit=9)
     assert {f"upload:{entry.object}" for entry in entries} == {old, ended}
     assert {entry.actor for entry in entries} == {"dispatcher"}
+
+
+def test_an_unfinished_study_keeps_its_uploads_and_the_artifacts_of_its_jobs(engine: Engine, storage: Storage) -> None:
+    teacher, checkpoint = uploaded(engine, storage, days_ago=10), uploaded(engine, storage, days_ago=10)
+    study_id = create_study(
+        engine,
+        teacher=teacher,
+        students=["cifar/resnet8", {"architecture": "cifar/resnet20", "checkpoint": checkpoint}],
+    )
+    job_id = done(engine, storage, days_ago=10)
+    with session_scope(engine) as session:
+        session.get_one(Job, job_id).study_id = study_id
+    collector = Collector(
+        Settings.model_validate({"uploads_retention_days": 7, "artifacts_retention_days": 7}), engine, storage
+    )
+    for ended in (False, True):
+        if ended:
+            with session_scope(engine) as session:
+                studies.request_cancel(session, study_id)
+        collector.expire()
+        assert (kept(engine, job_id)["artifacts"] == 0) is ended
+        with read_scope(engine) as session:
+            assert (session.scalar(select(func.count()).select_from(Upload)) == 0) is ended
 
 
 def test_entries_of_the_audit_log_and_sessions_expire(engine: Engine, storage: Storage) -> None:

@@ -12,10 +12,11 @@ from ttm_jobs.database.clock import now
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import UploadNotFound, UploadOffsetWrong
-from ttm_jobs.models import Job, RegistryEntry, Upload, UploadPart, UploadState
+from ttm_jobs.models import Job, RegistryEntry, Study, Upload, UploadPart, UploadState
 from ttm_jobs.models.upload import FINALIZING
 from ttm_jobs.repositories.access import quotas
 from ttm_jobs.states import TERMINAL
+from ttm_jobs.studies.states import ENDED
 from ttm_jobs.uris import uploads_in
 
 _USE_INTERVAL = timedelta(hours=1)
@@ -76,8 +77,8 @@ def record_use(session: Session, ids: Collection[str]) -> None:
 
 
 def delete_unused(session: Session, *, unused_for: timedelta, limit: int = 100) -> int:
-    """Deletes complete uploads that no job has used for this long, except those of unfinished jobs and registry
-    entries.
+    """Deletes complete uploads that no job has used for this long, except those of unfinished jobs, unfinished
+    studies and registry entries.
 
     Returns the number of deleted rows; 0 when there are none left.
     """
@@ -87,10 +88,12 @@ def delete_unused(session: Session, *, unused_for: timedelta, limit: int = 100) 
         return 0
     # Jobs created later have recorded the use of their uploads.
     live = select(cast(Job.spec, String)).where(Job.state.not_in(TERMINAL), Job.created_at <= before)
+    # Later jobs of a study use its uploads; the earlier ones may all have ended, for example while a device measures.
+    studies = select(cast(Study.spec, String)).where(Study.state.not_in(ENDED))
     defined = select(cast(RegistryEntry.spec, String)).where(RegistryEntry.removed_at.is_(None))
     kept = {
         upload_id
-        for query in (live, defined)
+        for query in (live, studies, defined)
         for text in session.scalars(query.execution_options(yield_per=1000))
         for upload_id in uploads_in(text)
     }

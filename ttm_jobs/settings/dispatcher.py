@@ -42,7 +42,10 @@ class Dispatcher(SettingsGroup):
     )
     artifacts_retention_days: PositiveFloat | None = Field(
         default=None,
-        description="Days after a job's end until its artifacts, except the log, are deleted. Empty: never.",
+        description=(
+            "Days after a job's end until its artifacts, except the log, are deleted. Those of unfinished studies'"
+            " jobs are kept. Empty: never."
+        ),
     )
     logs_retention_days: PositiveFloat | None = Field(
         default=None, description="Days after a job's end until its log is deleted. Empty: never."
@@ -66,8 +69,8 @@ class Dispatcher(SettingsGroup):
     uploads_retention_days: PositiveFloat | None = Field(
         default=None,
         description=(
-            "Days after the last job that refers to an upload until it is deleted. Uploads of unfinished jobs"
-            " and registry entries are kept. Empty: never."
+            "Days after the last job that refers to an upload until it is deleted. Uploads of unfinished jobs,"
+            " unfinished studies and registry entries are kept. Empty: never."
         ),
     )
     queue_name: str = Field(

@@ -152,7 +152,7 @@ def _decide_rungs(draft: _Draft) -> list[int] | None:
         accuracies = _finish_rung(draft, active, rung, epoch)
         if accuracies is None:
             return None
-        if draft.stopped_at_rung is None and _hours_used_up(draft.facts):
+        if draft.stopped_at_rung is None and _hours_used_up(draft.facts) and not _started_after(draft.facts, rung):
             draft.stopped_at_rung = rung + 1
         stopped = draft.stopped_at_rung is not None and draft.stopped_at_rung <= rung + 1
         entries = [Entry(number, sizes[number], accuracy) for number, accuracy in accuracies.items()]
@@ -330,6 +330,11 @@ def _sizes(draft: _Draft) -> dict[int, int]:
 
 def _hours_used_up(facts: Facts) -> bool:
     return facts.plan.device_hours is not None and facts.device_hours >= facts.plan.device_hours
+
+
+def _started_after(facts: Facts, rung: int) -> bool:
+    """Whether a later rung, or the final, has started: what was decided at the end of a rung stays."""
+    return any(trial.kind is JobKind.DISTILL and trial.rung > rung for trial in facts.trials)
 
 
 def _eliminated(accuracy: float, epoch: int, rung: int, stopped_at: int | None) -> str:

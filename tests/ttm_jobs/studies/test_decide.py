@@ -186,6 +186,30 @@ def test_without_device_hours_only_the_best_candidate_is_trained_to_the_end() ->
     assert "device hours" in study.rejected[1].reason
 
 
+@pytest.mark.parametrize(("used_up_after", "stopped_at", "finalists"), [(3, 2, [27]), (27, None, [27, 24, 4])])
+def test_device_hours_that_are_used_up_change_nothing_that_was_decided_before(
+    used_up_after: int, stopped_at: int | None, finalists: list[int]
+) -> None:
+    def accuracy(candidate: int, seed: int, epoch: int, baseline: bool) -> float:
+        # After the first rung, another candidate is the best.
+        first_rung = 0.5 * (candidate == 5) if epoch == 1 else 0.0
+        return candidate / 100 + first_rung + 0.001 * seed - 0.1 * baseline
+
+    study = Simulation(replace(PLAN, device_hours=1.0, seeds=3), candidates(list(range(100, 127))), accuracy)
+    while study.ended is None:
+        decision = study.step()
+        if study.ended is None:
+            study.finish(study.runnable()[0])
+        trials = [trial for trial in study.trials.values() if trial.kind is JobKind.DISTILL]
+        if any(used_up_after in trial.accuracies or trial.state is JobState.SUCCEEDED for trial in trials):
+            study.device_hours = 2.0
+    assert study.stopped_at_rung == stopped_at
+    assert [rung.epoch for rung in decision.rungs] == [1, 3, 9][:stopped_at]
+    assert decision.finalists == finalists
+    assert isinstance(study.ended, Succeed)
+    assert study.ended.recommendation.option.runs == (1 if stopped_at else 3)
+
+
 def test_past_the_deadline_complete_runs_are_the_result() -> None:
     study = a_study([100, 200, 300])
     study.overdue = True
