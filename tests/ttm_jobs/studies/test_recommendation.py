@@ -63,6 +63,16 @@ def test_cost_decides_among_models_that_meet_the_limits(goal: str, expected: int
     assert found.meets_limits
 
 
+@pytest.mark.parametrize(("goal", "expected"), [("smallest", 2), ("fastest", 1)])
+def test_files_that_miss_a_limit_equally_are_chosen_by_the_goal(goal: str, expected: int) -> None:
+    # Larger models are faster here; both files of a model have its latency.
+    finalists = [finalist(1, 400, [0.85]), finalist(2, 100, [0.85])]
+    found = recommend(goal, finalists, Limits(retention=0.9))
+    assert found is not None
+    assert not found.meets_limits
+    assert (found.option.candidate, found.option.precision) == (expected, "int8")
+
+
 def test_an_int8_file_counts_with_its_measured_accuracy() -> None:
     robust, fragile = finalist(1, 400, [0.95]), finalist(2, 200, [0.95], int8_change=-0.3)
     found = recommend("smallest", [robust, fragile], Limits(accuracy=0.9))

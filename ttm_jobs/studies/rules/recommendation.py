@@ -77,7 +77,8 @@ def front(found: Sequence[Option]) -> list[Option]:
 
 
 def recommend(goal: Goal, finalists: Sequence[Finalist], limits: Limits) -> Recommendation | None:
-    """The option that meets the limits and is best by the goal; without one, the option that misses them least.
+    """The option that meets the limits and is best by the goal; without one, the option that misses them least,
+    and the cheapest of those that miss them equally.
 
     Validation accuracy decides. For `most_accurate`, the recommendation falls to the cheapest option whose difference
     in test accuracy from the best one is not shown. None without finalists that have a result.
@@ -88,7 +89,7 @@ def recommend(goal: Goal, finalists: Sequence[Finalist], limits: Limits) -> Reco
     by_number = {finalist.number: finalist for finalist in finalists}
     meeting = [option for option in found if not option.misses]
     if not meeting:
-        chosen = min(found, key=lambda option: (max(miss.excess for miss in option.misses), option.candidate))
+        chosen = min(found, key=lambda option: (_excess(option), *_cost(goal, option), option.candidate))
         return Recommendation(chosen, meets_limits=False, comparisons=_comparisons(chosen, found, by_number))
     fell_to = None
     if goal == "most_accurate":
@@ -173,6 +174,11 @@ def _mixed_latency_ms(screen: Screen, run: FinalResult) -> float | None:
     if "int8" not in ours or "fp32" not in ours or screened is None:
         return ours.get("int8")
     return round(screened * ours["int8"] / ours["fp32"], 4)
+
+
+def _excess(option: Option) -> float:
+    """By which share of a limit an option misses its limits at most."""
+    return max(miss.excess for miss in option.misses)
 
 
 def _cost(goal: Goal, option: Option) -> tuple[float, float]:
