@@ -88,10 +88,17 @@ def _single_job(draft: _Draft, kind: JobKind, what: str) -> bool:
     if job is None:
         draft.actions.append(Start(kind))
     elif job.dead:
-        draft.actions.append(Fail(f"{kind}_failed", f"The job for {what} {job.state}: {job.failure or 'no reason'}"))
+        draft.actions.append(Fail(f"{kind}_failed", f"The job for {what} {_ended(job)}"))
     elif job.state is JobState.PAUSED:
         draft.actions.append(Continue(job.job_id, 0, None))
     return job is not None and job.state is JobState.SUCCEEDED
+
+
+def _ended(job: Trial, *, plural: bool = False) -> str:
+    """How a job, or several, ended without a student, as the end of a sentence."""
+    if job.failure is not None:
+        return f"{job.state}: {job.failure}"
+    return f"{'were' if plural else 'was'} {job.state}"
 
 
 def _unmeasured(draft: _Draft) -> int:
@@ -100,17 +107,24 @@ def _unmeasured(draft: _Draft) -> int:
     Files that miss other limits are not measured.
     """
     waiting = _waiting(draft)
-    missing = [(number, variant.precision) for number, variant in waiting if variant.timing is Timing.MISSING]
+    missing = [
+        (candidate.number, variant.precision) for candidate, variant in waiting if variant.timing is Timing.MISSING
+    ]
     if missing:
         draft.actions.append(Measure(missing))
-    return len(waiting)
+    return _count_files(waiting)
 
 
-def _waiting(draft: _Draft) -> list[tuple[int, Variant]]:
-    """The files that the device has to measure, by candidate."""
+def _count_files(variants: Sequence[tuple[Candidate, Variant]]) -> int:
+    """The number of files to measure: candidates with equal students share theirs."""
+    return len({(candidate.student, variant.precision) for candidate, variant in variants})
+
+
+def _waiting(draft: _Draft) -> list[tuple[Candidate, Variant]]:
+    """The candidates with their files that the device has to measure."""
     others = replace(draft.facts.plan.limits, latency_ms=None)
     return [
-        (candidate.number, variant)
+        (candidate, variant)
         for candidate in draft.facts.candidates
         if candidate.screen is not None and candidate.screen.error is None
         for variant in limit_checks.fitting_variants(others, candidate.screen)
@@ -180,7 +194,7 @@ def _finish_rung(draft: _Draft, active: Sequence[int], rung: int, epoch: int) ->
         elif epoch in trial.accuracies:
             accuracies[number] = trial.accuracies[epoch]
         elif trial.dead:
-            draft.actions.append(Reject(number, "rungs", f"its job {trial.state}: {trial.failure or 'no reason'}"))
+            draft.actions.append(Reject(number, "rungs", f"its job {_ended(trial)}"))
         else:
             waiting = True
             if trial.state is JobState.PAUSED:
@@ -250,7 +264,7 @@ def _finish_runs(draft: _Draft, numbers: Sequence[int], seeds: int, rung: int, *
             ended = ended and trial is not None and (trial.dead or trial.state is JobState.SUCCEEDED)
             alive = alive or trial is None or not trial.dead
             if trial is not None and trial.dead:
-                failures.add(f"{trial.state}: {trial.failure or 'no reason'}")
+                failures.add(_ended(trial, plural=True))
         if not alive and not baseline:
             draft.actions.append(Reject(number, "finals", f"all of its runs {'; '.join(sorted(failures))}"))
     return ended
@@ -305,7 +319,7 @@ def _decide_overdue(draft: _Draft) -> Decision:
 
 
 def _why_overdue(draft: _Draft) -> str:
-    plan, waiting = draft.facts.plan, [variant for _, variant in _waiting(draft) if variant.timing is Timing.REQUESTED]
+    plan, waiting = draft.facts.plan, [each for each in _waiting(draft) if each[1].timing is Timing.REQUESTED]
     if plan.device is None or not waiting:
         screened = any(each.kind is JobKind.SCREEN and each.state is JobState.SUCCEEDED for each in draft.facts.trials)
         if not screened:
@@ -314,8 +328,8 @@ def _why_overdue(draft: _Draft) -> str:
             return f"The deadline passed. {_NO_KNOWN_ACCURACY}"
         return "The deadline passed before a student was trained."
     return (
-        f"The deadline passed while {len(waiting)} files waited for the device {plan.device}: run `ttm bench --agent "
-        f"--device-name {plan.device}` on it and submit the study again."
+        f"The deadline passed while {_count_files(waiting)} files waited for the device {plan.device}: run `ttm bench "
+        f"--agent --device-name {plan.device}` on it and submit the study again."
     )
 
 

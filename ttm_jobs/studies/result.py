@@ -56,10 +56,16 @@ def result_json(facts: Facts, decision: Decision, *, teacher_forwards: int, teac
         "front": [_option(option) for option in front(found)],
         "options": [_option(option) for option in found],
         "baseline": _baseline(baseline_of(recommended, chosen.precision, alone)),
-        "candidates_tried": len(decision.selected),
+        "candidates_tried": len(_compared(facts, decision)),
         "costs": _costs(facts, decision)
         | {"teacher_forwards": teacher_forwards, "teacher_cache_hits": teacher_cache_hits},
     }
+
+
+def _compared(facts: Facts, decision: Decision) -> set[int]:
+    """The candidates whose validation accuracy was compared: not those whose jobs failed before."""
+    in_rungs = {number for rung in decision.rungs for number in rung.accuracies}
+    return in_rungs | {number for number in decision.finalists if runs_of(facts, number)}
 
 
 def _recommendation(found: Recommendation) -> Json:

@@ -11,7 +11,18 @@ from tests.ttm_jobs.studies.simulation import Simulation, candidates
 from ttm_jobs.states import JobState
 from ttm_jobs.studies.decide import decide
 from ttm_jobs.studies.decision import Continue, Fail, Start, Succeed
-from ttm_jobs.studies.facts import Candidate, FinalResult, JobKind, Limits, Plan, Screen
+from ttm_jobs.studies.facts import (
+    Candidate,
+    Facts,
+    FinalResult,
+    JobKind,
+    Limits,
+    Plan,
+    Screen,
+    Timing,
+    Trial,
+    Variant,
+)
 
 PLAN = Plan(goal="smallest", limits=Limits(retention=0.8), epochs=27, seeds=2, candidates=27)
 
@@ -278,3 +289,14 @@ def test_a_study_of_ten_students_costs_at_most_six_tenths_of_ten_jobs() -> None:
     stopped = [max(t.accuracies, default=0) for t in study.trials.values() if t.state is JobState.CANCELLED]
     assert len(complete) == 3 + 1  # the finalists, and the baseline
     assert 30 * len(complete) + sum(stopped) <= 0.6 * 10 * 30
+
+
+def test_a_file_that_candidates_share_is_counted_once_while_a_device_measures_it() -> None:
+    variants = [Variant(precision, 100, timing=Timing.REQUESTED) for precision in ("fp32", "int8")]
+    shared = [Candidate(number, "student-1", Screen(parameters=25, variants=variants)) for number in (1, 2, 3)]
+    plan = replace(PLAN, limits=Limits(accuracy=0.5, latency_ms=10), device="pi5")
+    facts = Facts(plan, shared, [Trial("job-0", JobKind.SCREEN, JobState.SUCCEEDED)])
+    assert decide(facts).unmeasured == 2
+    (failure,) = decide(replace(facts, overdue=True)).actions
+    assert isinstance(failure, Fail)
+    assert "while 2 files waited for the device pi5" in failure.message

@@ -1,8 +1,11 @@
 """The result of a study: the job to download, and the comparison with labels alone."""
 
+import random
+from typing import Literal
+
 import pytest
 
-from tests.ttm_jobs.studies.simulation import candidates
+from tests.ttm_jobs.studies.simulation import Simulation, candidates
 from ttm_jobs.states import JobState
 from ttm_jobs.studies.decide import decide
 from ttm_jobs.studies.decision import Succeed
@@ -11,7 +14,7 @@ from ttm_jobs.studies.result import Json, result_json
 
 
 def result_of(
-    runs: list[FinalResult], baseline: list[FinalResult] | None = None, precision: Precision = "int8"
+    runs: list[FinalResult], baseline: list[FinalResult] | None = None, precision: Precision | Literal["any"] = "int8"
 ) -> Json:
     """The result of a study with one finalist. Its jobs are `run-SEED`."""
     plan = Plan(
@@ -78,3 +81,19 @@ def test_only_seeds_with_int8_files_on_both_sides_are_compared() -> None:
 def test_a_study_without_a_baseline_compares_nothing() -> None:
     found = result_of([FinalResult(0.9, int8_change=-0.1)])["baseline"]
     assert (found["accuracy"], found["runs"], found["difference"]) == (None, 0, None)
+
+
+def test_the_accuracy_of_an_int8_file_is_that_of_the_runs_that_have_it() -> None:
+    runs = [FinalResult(0.90, test=0.80, int8_change=-0.1), FinalResult(0.99, test=0.98)]
+    fp32, int8 = result_of(runs, precision="any")["options"]
+    assert (fp32["precision"], fp32["runs"], fp32["validation"]) == ("fp32", 2, pytest.approx(0.945))
+    assert (int8["precision"], int8["runs"]) == ("int8", 1)
+    assert (int8["validation"], int8["test"]) == (pytest.approx(0.8), pytest.approx(0.7))
+
+
+def test_candidates_whose_jobs_fail_are_not_among_those_tried() -> None:
+    plan = Plan("smallest", Limits(accuracy=0.1), epochs=9, seeds=1, baseline=False)
+    study = Simulation(plan, candidates([100, 200, 300, 400]), lambda *_: 0.5, frozenset({(2, 0)}))
+    study.run(random.Random(0))
+    facts = study.facts()
+    assert result_json(facts, decide(facts), teacher_forwards=0, teacher_cache_hits=0)["candidates_tried"] == 3

@@ -22,8 +22,8 @@ class Finalist:
 
 @dataclass(frozen=True)
 class Option:
-    """A file of a finalist. Accuracies are means over its runs, `bytes` and `latency_ms` are those of its largest and
-    its slowest file; `misses` are the limits that it does not meet.
+    """A file of a finalist. Accuracies are means over the runs that have it, `bytes` and `latency_ms` are those of its
+    largest and its slowest file; `misses` are the limits that it does not meet.
     """
 
     candidate: int
@@ -105,10 +105,10 @@ def recommend(goal: Goal, finalists: Sequence[Finalist], limits: Limits) -> Reco
 
 def _option(finalist: Finalist, precision: Precision, limits: Limits) -> Option | None:
     variant = next(each for each in finalist.screen.variants if each.precision == precision)
-    runs = list(finalist.runs.values())
-    changes = [run.int8_change for run in runs if run.int8_change is not None]
-    if not runs or (precision == "int8" and not changes):
+    runs = [run for run in finalist.runs.values() if precision == "fp32" or run.int8_change is not None]
+    if not runs:
         return None
+    changes = [run.int8_change for run in runs if run.int8_change is not None]
     change = fmean(changes) if precision == "int8" else 0.0
     validation = fmean(run.validation for run in runs)
     if precision == "int8":
