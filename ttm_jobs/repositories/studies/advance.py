@@ -201,9 +201,9 @@ def _reject(session: Session, study: Study, action: Reject, at: datetime) -> Non
     if not candidates.reject(session, study.id, action.candidate, reason):
         return
     crud.append(session, study, "rejected", {"candidate": action.candidate, **reason}, at)
-    for job in crud.jobs_of(session, study.id):
-        if job.kind is JobKind.DISTILL and job.candidate == action.candidate and job.state not in TERMINAL:
-            control.request_cancel(session, job.id)
+    of_candidate = (Job.kind == JobKind.DISTILL, Job.candidate == action.candidate, Job.state.not_in(TERMINAL))
+    for job in crud.locked_jobs(session, study.id, *of_candidate):
+        control.request_cancel(session, job.id)
 
 
 def _fail(session: Session, study: Study, action: Fail, at: datetime) -> None:

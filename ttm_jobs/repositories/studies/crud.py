@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import ColumnElement, delete, select, tuple_
 from sqlalchemy.orm import Session
 
 from ttm_jobs.database.clock import now
@@ -156,6 +156,15 @@ def jobs_of(session: Session, study_id: str) -> Sequence[Job]:
     return session.scalars(select(Job).where(Job.study_id == study_id).order_by(Job.created_at, Job.id)).all()
 
 
+def locked_jobs(session: Session, study_id: str, *conditions: ColumnElement[bool]) -> Sequence[Job]:
+    """Returns the jobs of a study that meet conditions, with their rows locked until the transaction ends.
+
+    Without the locks, a worker could change a job between its load and its change.
+    """
+    query = select(Job).where(Job.study_id == study_id, *conditions).order_by(Job.created_at, Job.id)
+    return session.scalars(query.with_for_update().execution_options(populate_existing=True)).all()
+
+
 def move(session: Session, study: Study, to: StudyState, at: datetime, **why: Any) -> None:
     """Changes the state of a locked study. Raises InvalidTransition for a transition that is not allowed."""
     check_study_transition(study.state, to)
@@ -190,9 +199,8 @@ def cancel_work(session: Session, study: Study) -> None:
     """Cancels the jobs of a study that have not ended, and what its device has not measured yet."""
     if study.plan["device"] is not None:
         device_latencies.withdraw(session, study)
-    for job in jobs_of(session, study.id):
-        if job.state not in TERMINAL:
-            control.request_cancel(session, job.id)
+    for job in locked_jobs(session, study.id, Job.state.not_in(TERMINAL)):
+        control.request_cancel(session, job.id)
 
 
 def request_pause(session: Session, study_id: str) -> Study:
@@ -203,9 +211,8 @@ def request_pause(session: Session, study_id: str) -> Study:
     if study.state is not StudyState.RUNNING:
         raise StudyNotPausable
     move(session, study, StudyState.PAUSED, now(session))
-    for job in jobs_of(session, study.id):
-        if job.state in (JobState.QUEUED, JobState.RUNNING):
-            control.request_pause(session, job.id)
+    for job in locked_jobs(session, study.id, Job.state.in_((JobState.QUEUED, JobState.RUNNING))):
+        control.request_pause(session, job.id)
     return study
 
 
