@@ -117,8 +117,8 @@ class StudyRecommendation(Option):
     )
     meets_limits: bool = Field(description="Whether it meets all limits. If not, it misses them least.")
     fell_to_cheaper: int | None = Field(
-        description="The more accurate candidate that was not recommended, because no difference in test accuracy is "
-        "shown and this one is cheaper."
+        description="The candidate that is more accurate on the validation split and was not recommended, because it "
+        "is not shown to be better on the test split and this one is cheaper."
     )
     comparisons: list[Comparison]
 

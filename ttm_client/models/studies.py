@@ -56,8 +56,8 @@ class StudyOption(ApiModel):
 
 
 class StudyRecommendation(StudyOption):
-    """The recommended student of a study. `job` is the job that trained it; `fell_to_cheaper` names the more accurate
-    candidate from which no difference is shown.
+    """The recommended student of a study. `job` is the job that trained it; `fell_to_cheaper` names the
+    candidate that is more accurate on the validation split, but not shown to be better on the test split.
 
     >>> found = client.studies.recommendation(study.id)
     >>> found.candidate, found.meets_limits, client.jobs.get(found.job).student

@@ -120,6 +120,25 @@ class FinalResult:
     on_device: Timing | None = None
     device_latency_ms: float | None = None
 
+    def has(self, precision: Precision) -> bool:
+        """Whether the run has a file of this precision whose accuracy was measured."""
+        return precision == "fp32" or self.int8_change is not None
+
+    def validation_of(self, precision: Precision) -> float:
+        """The validation accuracy of a file that the run has."""
+        known = self.int8_validation_change
+        return self.validation + (known if precision == "int8" and known is not None else self.change_to(precision))
+
+    def test_of(self, precision: Precision) -> float | None:
+        """The test accuracy of a file that the run has; None without a test split."""
+        return None if self.test is None else self.test + self.change_to(precision)
+
+    def change_to(self, precision: Precision) -> float:
+        """The accuracy of a file that the run has minus that of the float32 student: test accuracy, or validation
+        accuracy without a test split.
+        """
+        return (self.int8_change or 0.0) if precision == "int8" else 0.0
+
 
 @dataclass(frozen=True)
 class Trial:

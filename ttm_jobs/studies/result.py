@@ -15,7 +15,6 @@ from ttm_jobs.studies.rules.recommendation import (
     baseline_of,
     front,
     options,
-    validation_of,
 )
 from ttm_jobs.studies.rules.statistics import Difference
 
@@ -96,9 +95,9 @@ def _baseline(baseline: Baseline) -> Json:
 def _best_job(facts: Facts, chosen: Option) -> str | None:
     """The run of the recommended candidate whose file has the best validation accuracy; the first seed among equals."""
     runs = [
-        (validation, trial.job_id)
+        (result.validation_of(chosen.precision), trial.job_id)
         for trial, result in complete_runs(facts, chosen.candidate)
-        if (validation := validation_of(result, chosen.precision)) is not None
+        if result.has(chosen.precision)
     ]
     best = max(runs, key=lambda run: run[0], default=None)
     return None if best is None else best[1]

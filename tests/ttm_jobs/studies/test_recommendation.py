@@ -36,6 +36,15 @@ def test_the_cheaper_model_wins_where_no_difference_is_shown() -> None:
     assert not comparison.difference.shown
 
 
+def test_a_model_that_the_test_split_shows_to_be_worse_is_not_preferred() -> None:
+    # The second one is better on the validation split, and worse on the test split.
+    small, large = finalist(1, 100, [0.80, 0.81, 0.80]), finalist(2, 400, [0.90, 0.91, 0.90])
+    runs = {seed: replace(run, test=0.70) for seed, run in large.runs.items()}
+    found = recommend("most_accurate", [small, replace(large, runs=runs)], FP32)
+    assert found is not None
+    assert (found.option.candidate, found.fell_to_cheaper) == (1, 2)
+
+
 def test_a_shown_difference_keeps_the_more_accurate_model() -> None:
     clear = [finalist(1, 100, [0.80, 0.81, 0.80]), finalist(2, 400, [0.90, 0.91, 0.90])]
     found = recommend("most_accurate", clear, FP32)
@@ -115,6 +124,16 @@ def test_the_recommended_int8_file_is_compared_with_its_own_accuracy() -> None:
 def test_an_int8_file_of_unknown_accuracy_does_not_count() -> None:
     unknown = Finalist(1, screen(400), {0: FinalResult(0.9)})
     assert [option.precision for option in options([unknown], Limits())] == ["fp32"]
+
+
+def test_retention_compares_with_the_best_accuracy_of_the_teacher() -> None:
+    # The first student has smaller images, and so has its teacher, which states no image size.
+    small, large = finalist(1, 100, [0.60]), finalist(2, 400, [0.85])
+    blurred = {seed: replace(run, teacher_validation=0.62) for seed, run in small.runs.items()}
+    found = recommend("smallest", [replace(small, runs=blurred), large], Limits(retention=0.8, precision="fp32"))
+    assert found is not None
+    assert (found.option.candidate, found.meets_limits) == (2, True)
+    assert [option.retention for option in options([replace(small, runs=blurred), large], FP32)] == [0.60, 0.85]
 
 
 def test_the_front_has_no_model_that_another_one_beats_in_everything() -> None:

@@ -114,7 +114,9 @@ def _recommendation(
         rows.append(("retention", f"{found.retention:.2%} of the teacher (validation)"))
     if found.fell_to_cheaper is not None:
         other = labels[found.fell_to_cheaper]
-        rows.append(("note", f"{other} is more accurate, but no difference is shown and this one is cheaper"))
+        rows.append(
+            ("note", f"{other} is more accurate in validation, but not shown to be better, and this one is cheaper")
+        )
     rows += [(f"against {labels[each['candidate']]}", difference(each["difference"])) for each in found.comparisons]
     baseline = result.get("baseline") or {}
     if baseline.get("runs"):

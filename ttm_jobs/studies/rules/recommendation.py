@@ -49,7 +49,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The recommended option; `fell_to_cheaper` names the more accurate candidate from which no difference is shown."""
+    """The recommended option; `fell_to_cheaper` names the candidate that is more accurate on the validation
+    split, but not shown to be better on the test split.
+    """
 
     option: Option
     meets_limits: bool
@@ -61,13 +63,24 @@ def options(finalists: Sequence[Finalist], limits: Limits) -> list[Option]:
     """All files of the finalists that met the cost limits when they were screened. An int8 file counts only if its
     accuracy was measured.
     """
+    teacher = _teacher_validation(finalists)
     found = []
     for finalist in finalists:
         for variant in limit_checks.fitting_variants(limits, finalist.screen):
-            option = _option(finalist, variant.precision, limits)
+            option = _option(finalist, variant, limits, teacher)
             if option is not None:
                 found.append(option)
     return found
+
+
+def _teacher_validation(finalists: Sequence[Finalist]) -> float | None:
+    """The teacher's validation accuracy; None if it is unknown.
+
+    A teacher without an image size of its own is measured at that of each student. The best of them counts for all, so
+    that a student with small images does not keep a larger share of a less accurate teacher.
+    """
+    measured = [run.teacher_validation for finalist in finalists for run in finalist.runs.values()]
+    return max((accuracy for accuracy in measured if accuracy is not None), default=None)
 
 
 def front(found: Sequence[Option]) -> list[Option]:
@@ -80,8 +93,8 @@ def recommend(goal: Goal, finalists: Sequence[Finalist], limits: Limits) -> Reco
     """The option that meets the limits and is best by the goal; without one, the option that misses them least,
     and the cheapest of those that miss them equally.
 
-    Validation accuracy decides. For `most_accurate`, the recommendation falls to the cheapest option whose difference
-    in test accuracy from the best one is not shown. None without finalists that have a result.
+    Validation accuracy decides. For `most_accurate`, the recommendation falls to the cheapest option than which the
+    best one is not shown to be better in test accuracy. None without finalists that have a result.
     """
     found = options(finalists, limits)
     if not found:
@@ -94,7 +107,7 @@ def recommend(goal: Goal, finalists: Sequence[Finalist], limits: Limits) -> Reco
     fell_to = None
     if goal == "most_accurate":
         best = min(meeting, key=_best_first)
-        alike = [option for option in meeting if not _difference_shown(best, option, by_number)]
+        alike = [option for option in meeting if not _better_shown(best, option, by_number)]
         chosen = min(alike, key=lambda option: (*_cost("smallest", option), -option.validation, option.candidate))
         if chosen.candidate != best.candidate:
             fell_to = best.candidate
@@ -103,20 +116,13 @@ def recommend(goal: Goal, finalists: Sequence[Finalist], limits: Limits) -> Reco
     return Recommendation(chosen, True, fell_to, _comparisons(chosen, found, by_number))
 
 
-def _option(finalist: Finalist, precision: Precision, limits: Limits) -> Option | None:
-    variant = next(each for each in finalist.screen.variants if each.precision == precision)
-    runs = [run for run in finalist.runs.values() if precision == "fp32" or run.int8_change is not None]
+def _option(finalist: Finalist, variant: Variant, limits: Limits, teacher: float | None) -> Option | None:
+    precision = variant.precision
+    runs = [run for run in finalist.runs.values() if run.has(precision)]
     if not runs:
         return None
-    changes = [run.int8_change for run in runs if run.int8_change is not None]
-    change = fmean(changes) if precision == "int8" else 0.0
-    validation = fmean(run.validation for run in runs)
-    if precision == "int8":
-        on_validation = [run.int8_validation_change for run in runs if run.int8_validation_change is not None]
-        validation += fmean(on_validation) if on_validation else change
-    teachers = [run.teacher_validation for run in runs if run.teacher_validation is not None]
-    teacher = teachers[0] if teachers else None
-    tests = [run.test for run in runs if run.test is not None]
+    validation = fmean(run.validation_of(precision) for run in runs)
+    tests = [test for run in runs if (test := run.test_of(precision)) is not None]
     size = max((run.onnx_bytes[precision] for run in runs if precision in run.onnx_bytes), default=variant.bytes)
     latency_ms = _latency_ms(finalist.screen, variant, runs)
     return Option(
@@ -127,7 +133,7 @@ def _option(finalist: Finalist, precision: Precision, limits: Limits) -> Option 
         macs=finalist.screen.macs,
         parameters=finalist.screen.parameters,
         validation=validation,
-        test=fmean(tests) + change if tests else None,
+        test=fmean(tests) if tests else None,
         retention=validation / teacher if teacher else None,
         runs=len(runs),
         misses=[
@@ -138,15 +144,6 @@ def _option(finalist: Finalist, precision: Precision, limits: Limits) -> Option 
     )
 
 
-def validation_of(run: FinalResult, precision: Precision) -> float | None:
-    """The validation accuracy of a file of a run; None if the run has no such file."""
-    if precision == "fp32":
-        return run.validation
-    if run.int8_change is None:
-        return None
-    return run.validation + (run.int8_change if run.int8_validation_change is None else run.int8_validation_change)
-
-
 def _latency_ms(screen: Screen, variant: Variant, runs: Sequence[FinalResult]) -> float | None:
     """The latency of the slowest file of a finalist's runs; None if one is unknown.
 
@@ -154,8 +151,7 @@ def _latency_ms(screen: Screen, variant: Variant, runs: Sequence[FinalResult]) -
     """
     if variant.precision == "fp32":
         return variant.latency_ms
-    exported = [run for run in runs if run.int8_change is not None]
-    found = [_mixed_latency_ms(screen, run) if run.int8_in_float else variant.latency_ms for run in exported]
+    found = [_mixed_latency_ms(screen, run) if run.int8_in_float else variant.latency_ms for run in runs]
     known = [latency_ms for latency_ms in found if latency_ms is not None]
     return max(known) if len(known) == len(found) else None
 
@@ -190,13 +186,13 @@ def _best_first(option: Option) -> tuple[float, float, float, int]:
     return -option.validation, *_cost("smallest", option), option.candidate
 
 
-def _difference_shown(best: Option, other: Option, finalists: Mapping[int, Finalist]) -> bool:
+def _better_shown(best: Option, other: Option, finalists: Mapping[int, Finalist]) -> bool:
     if best.candidate == other.candidate:
         # Two files of one candidate: the int8 change was measured on the same images, and either may be chosen only if
         # it costs nothing.
         return other.validation < best.validation
     difference = _difference(best, other, finalists)
-    return difference is None or difference.shown
+    return difference is None or difference.low > 0
 
 
 def _difference(one: Option, other: Option, finalists: Mapping[int, Finalist]) -> Difference | None:
@@ -243,10 +239,11 @@ def baseline_of(finalist: Finalist, precision: Precision, runs: Mapping[int, Fin
 
     Without an int8 file on both sides, the float32 students are compared.
     """
-    with_int8 = {seed: run for seed, run in runs.items() if run.int8_change is not None}
-    if precision == "int8" and (not with_int8 or all(run.int8_change is None for run in finalist.runs.values())):
+    if not any(run.has(precision) for run in runs.values()) or not any(
+        run.has(precision) for run in finalist.runs.values()
+    ):
         precision = "fp32"
-    compared = with_int8 if precision == "int8" else runs
+    compared = {seed: run for seed, run in runs.items() if run.has(precision)}
     return Baseline(
         precision=precision,
         accuracy=fmean(reported(run, precision) for run in compared.values()) if compared else None,

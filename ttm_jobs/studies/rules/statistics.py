@@ -105,7 +105,7 @@ def compare(
         precisions: of the compared files. Runs whose int8 file was not measured do not count for int8.
     """
     runs = [
-        {seed: result for seed, result in each.items() if precision == "fp32" or result.int8_change is not None}
+        {seed: result for seed, result in each.items() if result.has(precision)}
         for each, precision in zip((first, second), precisions, strict=True)
     ]
     by_seed = [
@@ -120,18 +120,14 @@ def compare(
     if not one.correct or not other.correct or len(one.correct) != len(other.correct):
         return None
     # The marked images are those of the float32 students; the change by int8 was measured on the same images.
-    change = _change(one, precisions[0]) - _change(other, precisions[1])
+    change = one.change_to(precisions[0]) - other.change_to(precisions[1])
     return paired_bootstrap(one.correct, other.correct).shifted(change)
-
-
-def _change(result: FinalResult, precision: Precision) -> float:
-    """The accuracy of a file of a run minus that of its float32 student."""
-    return (result.int8_change or 0.0) if precision == "int8" else 0.0
 
 
 def reported(result: FinalResult, precision: Precision) -> float:
     """The accuracy of a file of a run to report: test, or validation without a test split."""
-    return (result.validation if result.test is None else result.test) + _change(result, precision)
+    test = result.test_of(precision)
+    return result.validation_of(precision) if test is None else test
 
 
 def _difference_distribution(images: int, wins: int, losses: int) -> dict[int, float]:
