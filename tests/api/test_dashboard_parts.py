@@ -35,6 +35,18 @@ def test_form_has_the_fields_of_every_method() -> None:
     assert [fields[f"/method/{name}"].title for name in ("ce_weight", "gamma")] == ["CE weight", "Gamma"]
 
 
+def test_form_offers_every_value_of_a_field_with_few_values() -> None:
+    fields = {field.pointer: field for field in form.training()}
+    shown = {name: fields[f"/training/{name}"] for name in ("compile", "tf32", "memory_format", "stored_as", "views")}
+    assert {name: (field.kind, field.choices) for name, field in shown.items()} == {
+        "compile": ("boolean", ("auto", "true", "false")),
+        "tf32": ("boolean", ("true", "false")),
+        "memory_format": ("choice", ("auto", "channels_last", "contiguous")),
+        "stored_as": ("choice", ("float16", "int8")),
+        "views": ("integer", ()),
+    }
+
+
 def test_form_defaults_equal_the_spec_defaults() -> None:
     """Entering the displayed defaults gives the same job as leaving the fields empty."""
     entered = {

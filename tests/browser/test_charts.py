@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
+from sqlalchemy import delete
 
 from tests.browser.gallery import STUDENTS, Gallery
 from tests.support.tiny import wait_until
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.models import Job, Metric
+from ttm_jobs.repositories.run_data import metrics
 
 LAST_ACCURACY = "student 70.81%"
 
@@ -251,6 +256,57 @@ def test_new_points_change_the_drawing_and_keep_its_elements(page: Page, gallery
     page.get_by_label("X axis").select_option("epoch")
     expect(page.locator('[data-chart="loss"] .place')).to_have_text("step 120")
     assert page.evaluate("window.before === document.querySelector('[data-chart=\"loss\"] svg')")
+
+
+def test_labels_of_neighboring_ticks_differ(page: Page, gallery: Gallery) -> None:
+    page.goto(gallery.url)
+    written = page.evaluate(
+        """async () => {
+          const { percent, round, size, tickStep, ticks } = await import("/static/charts/axes.js");
+          const labels = (low, high, write) => ticks(low, high, 4).map((tick) => write(tick, tickStep(low, high, 4)));
+          return [
+            labels(0.09, 0.106, percent), labels(0, 1, percent), labels(0.98715, 0.98794, percent), labels(0.98715, 0.98797, percent), labels(1.00012, 1.00048, round),
+            labels(-0.31, 0.09, round), labels(1234, 1239, round), labels(1.1011e9, 1.1049e9, size), labels(0, 4e6, size),
+          ];
+        }"""
+    )
+    assert written == [
+        ["9.0%", "9.5%", "10.0%", "10.5%"],
+        ["0%", "50%", "100%"],
+        ["98.72%", "98.74%", "98.76%", "98.78%"],
+        ["98.75%"],
+        ["1.0002", "1.0003", "1.0004"],
+        ["-0.3", "-0.2", "-0.1", "0"],
+        ["1234", "1236", "1238"],
+        ["1.102 GB", "1.103 GB", "1.104 GB"],
+        ["0 B", "1 MB", "2 MB", "3 MB", "4 MB"],
+    ]
+
+
+def test_curves_stay_with_their_jobs_when_the_groups_change(page: Page, gallery: Gallery) -> None:
+    """A running job joins the group of the first job once its spec equals it, and moves up in the table."""
+    first, second = gallery.jobs["succeeded"][:2]
+    running = gallery.jobs["running"]
+    page.goto(f"{gallery.url}/ui/compare?job={first}&job={second}&job={running}")
+    curves = chart(page, "overlay", 3)
+    expect(curves.get_by_role("button", name="flowers resnet8x4")).to_contain_text("73.59%")
+    with session_scope(gallery.engine) as session:
+        job = session.get_one(Job, running)
+        spec = job.spec
+        job.spec = session.get_one(Job, first).spec | {"training": {**spec["training"], "seed": 1}}
+        metrics.upsert(session, job, [metrics.Point(100, 100 / 6, {"validation/top1": 0.5}, now(session))])
+    try:
+        expect(page.locator("#compared tr[data-group]")).to_have_count(2)
+        entry = curves.get_by_role("button", name="flowers resnet20, gamma 0.5")
+        expect(entry).to_contain_text("50.00%")
+        expect(curves.get_by_role("button", name="flowers resnet8x4")).to_contain_text("73.59%")
+        colors = page.locator("#compared .swatch").evaluate_all("swatches => swatches.map((each) => each.className)")
+        assert colors == ["swatch s0", "swatch s1"]
+        assert curve_colors(curves) == ["line s0", "line s0", "line s1"]
+    finally:
+        with session_scope(gallery.engine) as session:
+            session.get_one(Job, running).spec = spec
+            session.execute(delete(Metric).where(Metric.job_id == running, Metric.step == 100))
 
 
 def test_key_presses_are_read_out(page: Page, gallery: Gallery) -> None:

@@ -134,6 +134,17 @@ def test_comparison_of_a_long_name_fits_the_viewport(page: Page, gallery: Galler
         client.jobs.update(job, name=name)
 
 
+def test_job_page_with_long_names_fits_the_viewport(page: Page, gallery: Gallery) -> None:
+    with session_scope(gallery.engine) as session:
+        job_id = create_job(session, name="x" * 200, owner="o" * 100, tags=["t" * 64, "nightly"]).id
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.goto(f"{gallery.url}/ui/jobs/{job_id}")
+    expect(page.locator("#head .tag")).to_have_count(2)
+    assert page.evaluate(CHECKS) == []
+    with session_scope(gallery.engine) as session:
+        control.request_cancel(session, job_id)
+
+
 def test_job_page_reads_its_curves_from_the_metrics(page: Page, gallery: Gallery) -> None:
     """The history comes from /metrics. Only a job that has not ended is followed, from its last event on."""
     requests: list[str] = []

@@ -15,7 +15,9 @@ Schema = dict[str, Any]
 
 @dataclass(frozen=True)
 class Field:
-    """An input of the form. `kind` is number, integer, boolean, choice or text; an empty input means `default`."""
+    """An input of the form. `kind` is number, integer, boolean, choice or text; an empty input means `default`. The
+    `choices` of a boolean are true, false and other texts that the field accepts.
+    """
 
     pointer: str
     title: str
@@ -125,12 +127,16 @@ def _field(name: str, schema: Schema, at: str) -> Field | None:
     if "const" in schema:
         return None
     variants = [_resolved(part) for part in schema.get("anyOf") or schema.get("oneOf") or [schema]]
-    first = variants[0]
-    if first.get("type") not in ("number", "integer", "boolean", "string"):
+    types = [variant.get("type") for variant in variants if variant.get("type") != "null"]
+    if types[0] not in ("number", "integer", "boolean", "string"):
         return None
-    of_type = str(first["type"])
-    choices = tuple(str(choice) for choice in first.get("enum", ()))
-    kind = "choice" if choices else {"string": "text"}.get(of_type, of_type)
+    values = [str(value) for variant in variants for value in variant.get("enum") or [variant.get("const")] if value]
+    if "boolean" in types:
+        kind, choices = "boolean", (*values, "true", "false")
+    elif types[0] == "string" and values:
+        kind, choices = "choice", tuple(values)
+    else:
+        kind, choices = "text" if types[0] == "string" else str(types[0]), ()
     return Field(at, _title(name), kind, schema.get("default"), schema.get("description"), choices)
 
 

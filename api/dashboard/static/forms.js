@@ -166,7 +166,13 @@ export function acceptFiles(form) {
   }
 }
 
-/** Enables the submit button. It is disabled until the script handles the form. */
+/** Enables or disables the buttons below a form. */
+export function enableButtons(form, enabled) {
+  for (const button of form.querySelectorAll(".actions > button")) button.disabled = !enabled;
+}
+
+/** Enables the buttons, of which submitting is disabled until the script handles the form. Going back may restore the page as it was left, right after a submission. */
 export function enableSubmit(form) {
-  form.querySelector("button.primary").disabled = false;
+  enableButtons(form, true);
+  addEventListener("pageshow", () => enableButtons(form, true));
 }

@@ -35,7 +35,7 @@ export function localTimes(root = document) {
 export async function fetchPage() {
   const response = await fetch(location.href, { headers: { Accept: "text/html" } });
   showSignedOut(response.status === 401);
-  if (!response.ok) throw new Error(`HTTP ${response.status}`);
+  if (!response.ok) throw Object.assign(new Error(`HTTP ${response.status}`), { status: response.status });
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   localTimes(fresh);
   return fresh;
@@ -60,11 +60,15 @@ export async function refresh() {
   return fresh;
 }
 
-/** Shows or hides the notice that the page may be out of date. */
-export function markStale(stale) {
+/** Shows or hides the notice that the page may be out of date. `error` is that of `fetchPage`, if it failed. */
+export function markStale(stale, error = {}) {
+  const { status } = error;
+  const cause = status === undefined ? "Connection lost." : status === 404 ? "What this page shows no longer exists." : `The service answered with HTTP ${status}.`;
   document.title = document.title.replace(/^(⚠ offline · )?/, stale ? "⚠ offline · " : "");
   document.body.classList.toggle("is-stale", stale);
-  document.getElementById("stale").hidden = !stale;
+  const notice = document.getElementById("stale");
+  if (stale) notice.textContent = `${cause} This page may be out of date.`;
+  notice.hidden = !stale;
 }
 
 /** Shows or hides the notice that the session has ended, with a link that leads back to this page. */
@@ -84,8 +88,8 @@ export function every(seconds, update) {
     try {
       await update();
       markStale(false);
-    } catch {
-      markStale(true);
+    } catch (error) {
+      markStale(true, error);
     } finally {
       running = false;
     }
@@ -94,11 +98,18 @@ export function every(seconds, update) {
   document.addEventListener("visibilitychange", run);
 }
 
-/** Sends a request with a JSON body. Returns `{status, body}`; on an error, shows the problem's detail and returns null. */
+/** Sends a request with a JSON body. Returns `{status, body}`; on an error, shows what went wrong and returns null. */
 export async function request(method, path, json) {
   const content = json && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(json) };
-  const response = await fetch(path, { method, ...content });
-  const body = response.status === 204 ? {} : await response.json();
+  let response, body;
+  try {
+    response = await fetch(path, { method, ...content });
+    body = response.status === 204 ? {} : await response.json();
+  } catch {
+    // No response, or one of a proxy.
+    showMessage("The service could not be reached, so the change may not have been made. Reload the page to check.");
+    return null;
+  }
   showMessage(response.ok ? "" : problemText(body));
   return response.ok ? { status: response.status, body } : null;
 }

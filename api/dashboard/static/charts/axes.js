@@ -47,8 +47,17 @@ export function xLabels(svg, ticks, { width, y }) {
   }
 }
 
-/** Three significant digits, without trailing zeros. */
-export const round = (value) => Number(value.toPrecision(3)).toString();
+/** The exponent of the first digit. */
+const exponent = (value) => Math.floor(Math.log10(Math.abs(value)) + 1e-9);
+
+/** Three significant digits, without trailing zeros; more where values that are `step` apart would become equal. */
+export function round(value, step = Infinity) {
+  const digits = value && Number.isFinite(step) ? exponent(value) - exponent(step) + 1 : 3;
+  return Number(value.toPrecision(Math.min(Math.max(digits, 3), 15))).toString();
+}
+
+/** A share as a percentage, with as many decimals as values that are `step` apart need to differ. */
+export const percent = (share, step = 1) => `${(share * 100).toFixed(Math.min(Math.max(-exponent(step) - 2, 0), 10))}%`;
 
 /** A count with three significant digits and a unit. */
 export function count(value) {
@@ -59,22 +68,28 @@ export function count(value) {
   return `${round(value)} T`;
 }
 
-/** Bytes in decimal units with three significant digits; round numbers are also ticks of a logarithmic axis. */
-export function size(bytes) {
+/** Bytes in decimal units, rounded like `round`; round numbers are also ticks of a logarithmic axis. */
+export function size(bytes, step = Infinity) {
   for (const unit of ["B", "kB", "MB", "GB"]) {
-    if (bytes < 999.5) return `${round(bytes)} ${unit}`;
+    if (bytes < 999.5) return `${round(bytes, step)} ${unit}`;
     bytes /= 1000;
+    step /= 1000;
   }
-  return `${round(bytes)} TB`;
+  return `${round(bytes, step)} TB`;
+}
+
+/** The distance of `ticks`. */
+export function tickStep(low, high, wanted) {
+  const raw = (high - low || 1) / wanted;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  return [1, 2, 5, 10].map((unit) => unit * power).find((unit) => unit >= raw);
 }
 
 /** Round numbers in [low, high], about `wanted` of them. */
 export function ticks(low, high, wanted) {
-  const raw = (high - low || 1) / wanted;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((unit) => unit * power).find((unit) => unit >= raw);
-  const found = [];
-  for (let tick = Math.ceil(low / step) * step; tick <= high + step / 1e6; tick += step) found.push(tick);
+  const step = tickStep(low, high, wanted), found = [];
+  // Sums of steps would miss zero by rounding errors.
+  for (let number = Math.ceil(low / step); number * step <= high + step / 1e6; number += 1) found.push(number * step);
   return found;
 }
 

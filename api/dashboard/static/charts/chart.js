@@ -1,7 +1,7 @@
 // SVG line chart: several series over steps, epochs or time, with a reference line, marks, a logarithmic scale, and a
 // readout. The elements are made once; `draw` changes only their attributes and the labels.
 
-import { clippedGroup, element, frame, labelMargin, round, ticks, xLabels } from "./axes.js";
+import { clippedGroup, element, frame, labelMargin, round, tickStep, ticks, xLabels } from "./axes.js";
 import { exportButtons, nameButtons } from "./export.js";
 import { Group } from "./group.js";
 import { followKeys, followPointer } from "./interaction.js";
@@ -13,17 +13,18 @@ const TIMES = { 1: "s", 60: "min", 3600: "h" };
 // `unit(last)` is the unit of an axis that ends at `last`.
 const AXES = {
   step: { unit: () => 1, write: (x) => x.toLocaleString() },
-  epoch: { unit: () => 1, write: (x) => round(x) },
-  time: { unit: (last) => (last < 120 ? 1 : last < 7200 ? 60 : 3600), write: (x, unit) => `${round(x)} ${TIMES[unit]}` },
+  epoch: { unit: () => 1, write: (x, unit, step) => round(x, step) },
+  time: { unit: (last) => (last < 120 ? 1 : last < 7200 ? 60 : 3600), write: (x, unit, step) => `${round(x, step)} ${TIMES[unit]}` },
 };
 
 export class Chart {
   /**
-   * `format(value, precise)` formats a value; `main` is the name of the series that is drawn first, or `order` a list of
+   * `format(value, step)` formats a value so that one that is `step` larger looks different, and `precise(value)` formats it
+   * for the readout; `main` is the name of the series that is drawn first, or `order` a list of
    * all series, `{name, color}`. Charts of one `group` share axis, zoom, smoothing and cursor.
    */
-  constructor(parent, { label, format, main, order, group = new Group() }) {
-    Object.assign(this, { parent, label, format, main, order, group });
+  constructor(parent, { label, format, precise = format, main, order, group = new Group() }) {
+    Object.assign(this, { parent, label, format, precise, main, order, group });
     this.series = new Map();
     this.hidden = new Set();
     this.reference = null;
@@ -111,7 +112,7 @@ export class Chart {
     // A chart in a hidden tab is drawn when the tab is shown.
     if (!width) return;
     this.shown = all.filter(({ name }) => !this.hidden.has(name));
-    this.legend.show(all, this.hidden, this.reference && `${this.reference.name} ${this.format(this.reference.value, true)}`);
+    this.legend.show(all, this.hidden, this.reference && `${this.reference.name} ${this.precise(this.reference.value)}`);
     nameButtons(this.saving, this.label);
     const vertical = this.verticalScale(this.shown.length ? this.shown : all), left = labelMargin(vertical.ticks.map(({ text }) => text));
     const right = width - RIGHT, { first, last } = vertical;
@@ -137,7 +138,11 @@ export class Chart {
     let low = up(visible.reduce((a, b) => Math.min(a, b))), high = up(visible.reduce((a, b) => Math.max(a, b)));
     const margin = (high - low || Math.abs(high) || 1) * 0.06;
     low -= margin; high += margin;
-    const marks = ticks(low, high, 4).map((tick) => (this.logarithmic ? 10 ** tick : tick)).map((value) => ({ value, text: this.format(value) }));
+    const step = tickStep(low, high, 4);
+    const marks = ticks(low, high, 4).map((tick) => {
+      const value = this.logarithmic ? 10 ** tick : tick;
+      return { value, text: this.format(value, this.logarithmic ? value * (10 ** step - 1) : step) };
+    });
     return { first, last, ticks: marks, y: (value) => TOP + ((high - up(value)) / (high - low)) * (HEIGHT - TOP - BOTTOM) };
   }
 
@@ -149,7 +154,8 @@ export class Chart {
       element("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, this.labels).textContent = text;
     }
     const axis = AXES[this.group.axis], unit = axis.unit(last);
-    const xTicks = ticks(first / unit, last / unit, this.width / 100).map((tick) => ({ at: x(tick * unit), text: axis.write(tick, unit) }));
+    const range = [first / unit, last / unit, this.width / 100], step = tickStep(...range);
+    const xTicks = ticks(...range).map((tick) => ({ at: x(tick * unit), text: axis.write(tick, unit, step) }));
     xLabels(this.labels, xTicks, { width: this.width, y: HEIGHT - 6 });
   }
 
@@ -190,10 +196,10 @@ export class Chart {
     for (const { name, points } of this.shown) {
       const point = at === null ? points.at(-1) : pointAt(points, at);
       if (point) steps.push(point.step);
-      values.set(name, point ? this.format(point.y, true) : "–");
+      values.set(name, point ? this.precise(point.y) : "–");
     }
-    const unit = AXES[axis].unit(this.scale.last), step = `step ${Math.max(0, ...steps).toLocaleString()}`;
-    const place = axis === "step" || at === null ? step : `${axis === "epoch" ? "epoch " : ""}${AXES[axis].write(at / unit, unit)}, ${step}`;
+    const { first, last } = this.scale, unit = AXES[axis].unit(last), step = `step ${Math.max(0, ...steps).toLocaleString()}`;
+    const place = axis === "step" || at === null ? step : `${axis === "epoch" ? "epoch " : ""}${AXES[axis].write(at / unit, unit, (last - first) / unit / 100)}, ${step}`;
     return { place, values };
   }
 

@@ -1,6 +1,6 @@
 // Scatter plot of accuracy against cost, with the Pareto front.
 
-import { count, decades, element, frame, labelMargin, textWidth, ticks, xLabels } from "./axes.js";
+import { count, decades, element, frame, labelMargin, percent, textWidth, tickStep, ticks, xLabels } from "./axes.js";
 import { exportButtons } from "./export.js";
 
 const HEIGHT = 300, RIGHT = 24, TOP = 16, BOTTOM = 40;
@@ -86,7 +86,8 @@ export function scatter(parent, points, { unit, write = count, teacher = null, r
   const left = Math.min(...logs) - 0.15, right = Math.max(...logs) + 0.25;
   const padding = Math.max((Math.max(...shares) - Math.min(...shares)) * 0.15, 0.005);
   const low = Math.min(...shares) - padding, high = Math.max(...shares) + padding;
-  const yTicks = ticks(low, high, 5).map((share) => ({ share, text: `${(share * 100).toFixed(1)}%` }));
+  const step = Math.min(tickStep(low, high, 5), 0.001);
+  const yTicks = ticks(low, high, 5).map((share) => ({ share, text: percent(share, step) }));
   const margin = labelMargin(yTicks.map(({ text }) => text));
   const x = (cost) => margin + ((Math.log10(cost) - left) / (right - left)) * (width - margin - RIGHT);
   const y = (share) => TOP + ((high - share) / (high - low)) * (HEIGHT - TOP - BOTTOM);

@@ -1,4 +1,4 @@
-import { count, round, size } from "../charts/axes.js";
+import { count, percent, round, size } from "../charts/axes.js";
 import { Chart } from "../charts/chart.js";
 import { Group } from "../charts/group.js";
 import { followOptions } from "../charts/options.js";
@@ -13,9 +13,11 @@ let jobs = rows();
 // Jobs may have the same name, and the legend must distinguish them: by seed, or by number.
 const unique = (names) => new Set(names).size === names.length;
 const withSeeds = jobs.map(({ name, seed }) => (jobs.filter((other) => other.name === name).length > 1 ? `${name}, seed ${seed}` : name));
-const names = unique(withSeeds) ? withSeeds : jobs.map(({ name }, index) => `${index + 1} ${name}`);
-const percent = (share, precise) => `${(share * 100).toFixed(precise ? 2 : 0)}%`;
-const number = (value, precise) => (precise ? value.toFixed(4) : round(value));
+const unambiguous = unique(withSeeds) ? withSeeds : jobs.map(({ name }, index) => `${index + 1} ${name}`);
+// By id, because the table's order changes when jobs start: their specs are resolved, which changes the groups.
+const names = new Map(jobs.map(({ job }, index) => [job, unambiguous[index]]));
+const SHARES = { format: percent, precise: (share) => percent(share, 0.0001) };
+const NUMBERS = { format: round, precise: (value) => value.toFixed(4) };
 const costs = {
   parameters: { unit: "parameters", write: count },
   macs: { unit: "MACs for one image", write: count },
@@ -34,22 +36,23 @@ function drawCosts() {
 
 const group = new Group({ onZoom: (zoomed) => { unzoom.hidden = !zoomed; } });
 // Lines are in table order, and each job has the same color in the table and the chart.
-const chart = new Chart(document.querySelector('[data-chart="overlay"]'), { label: "Curves", format: percent, order: names.map((name, index) => ({ name, color: jobs[index].color })), group });
+const order = () => jobs.map(({ job, color }) => ({ name: names.get(job), color }));
+const chart = new Chart(document.querySelector('[data-chart="overlay"]'), { label: "Curves", ...SHARES, order: order(), group });
 
-// For each job, the last step in its curve.
-let lastSteps = [];
+// The last step in the curve of each job, by id.
+const lastSteps = new Map();
 
 /** Fetches the points of a job that its curve does not have yet. */
-async function extend(i, metric) {
-  const { job, started } = jobs[i], began = Date.parse(started);
+async function extend({ job, started }, metric) {
+  const began = Date.parse(started);
   for (let more = true; more;) {
-    const answer = await fetch(`/jobs/${job}/metrics?name=${encodeURIComponent(metric)}&after_step=${lastSteps[i]}`);
+    const answer = await fetch(`/jobs/${job}/metrics?name=${encodeURIComponent(metric)}&after_step=${lastSteps.get(job) ?? -1}`);
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     const page = await answer.json();
     if (metricChoice.value !== metric) return;
     for (const { step, epoch, at, values } of page.items) {
-      chart.add(names[i], { step, epoch, time: at === null ? undefined : (Date.parse(at) - began) / 1000 }, values[metric]);
-      lastSteps[i] = step;
+      chart.add(names.get(job), { step, epoch, time: at === null ? undefined : (Date.parse(at) - began) / 1000 }, values[metric]);
+      lastSteps.set(job, step);
     }
     more = page.has_more;
   }
@@ -58,10 +61,10 @@ async function extend(i, metric) {
 async function drawCurves() {
   const metric = metricChoice.value;
   chart.clear();
-  chart.format = metric.endsWith("top1") ? percent : number;
+  Object.assign(chart, metric.endsWith("top1") ? SHARES : NUMBERS);
   chart.label = metric;
-  lastSteps = jobs.map(() => -1);
-  await Promise.all(jobs.map((_, i) => extend(i, metric)));
+  lastSteps.clear();
+  await Promise.all(jobs.map((job) => extend(job, metric)));
   chart.schedule();
 }
 
@@ -76,13 +79,14 @@ addEventListener("pageshow", () => {
   drawCurves();
 });
 every(4, async () => {
-  const active = jobs.map(({ state }, i) => (TERMINAL.includes(state) ? -1 : i)).filter((i) => i >= 0);
-  if (!active.length) return;
+  const active = new Set(jobs.filter(({ state }) => !TERMINAL.includes(state)).map(({ job }) => job));
+  if (!active.size) return;
   const fresh = await refresh();
   jobs = rows();
+  chart.order = order();
   // A job that has started since may report metrics that were not listed.
   const known = new Set([...metricChoice.options].map(({ value }) => value));
   for (const option of fresh.querySelectorAll("[data-metric] option")) if (!known.has(option.value)) metricChoice.add(new Option(option.value));
   drawCosts();
-  await Promise.all(active.map((i) => extend(i, metricChoice.value)));
+  await Promise.all(jobs.filter(({ job }) => active.has(job)).map((job) => extend(job, metricChoice.value)));
 });

@@ -1,4 +1,4 @@
-import { round, size } from "../charts/axes.js";
+import { percent, round, size } from "../charts/axes.js";
 import { Chart } from "../charts/chart.js";
 import { Group } from "../charts/group.js";
 import { followOptions } from "../charts/options.js";
@@ -10,21 +10,22 @@ const MAX_POINTS = 2000;
 const job = document.getElementById("job");
 const base = `/jobs/${job.dataset.job}`;
 const running = () => job.dataset.running === "yes";
-const percent = (share, precise) => `${(share * 100).toFixed(precise ? 2 : 0)}%`;
-const number = (value, precise) => (precise ? value.toPrecision(4) : round(value));
+const SHARES = { format: percent, precise: (share) => percent(share, 0.0001) };
+const NUMBERS = { format: round, precise: (value) => value.toPrecision(4) };
+const BYTES = { format: size };
 const unzoom = document.querySelector("[data-unzoom]");
 const group = new Group({ onZoom: (zoomed) => { unzoom.hidden = !zoomed; } });
-const chart = (name, label, format, main) => new Chart(document.querySelector(`[data-chart="${name}"]`), { label, format, main, group });
+const chart = (name, label, formats, main) => new Chart(document.querySelector(`[data-chart="${name}"]`), { label, ...formats, main, group });
 const charts = {
-  loss: chart("loss", "Loss", number, "loss"),
-  accuracy: chart("accuracy", "Accuracy", percent, "student"),
-  rate: chart("rate", "Learning rate", number),
-  speed: chart("speed", "Images per second", number),
-  waiting: chart("waiting", "Time waiting for data", percent),
-  memory: chart("memory", "Trainer memory", size),
-  cpus: chart("cpus", "CPU cores in use", number),
-  gpuMemory: chart("gpuMemory", "GPU memory", size),
-  gpus: chart("gpus", "GPUs in use", number),
+  loss: chart("loss", "Loss", NUMBERS, "loss"),
+  accuracy: chart("accuracy", "Accuracy", SHARES, "student"),
+  rate: chart("rate", "Learning rate", NUMBERS),
+  speed: chart("speed", "Images per second", NUMBERS),
+  waiting: chart("waiting", "Time waiting for data", SHARES),
+  memory: chart("memory", "Trainer memory", BYTES),
+  cpus: chart("cpus", "CPU cores in use", NUMBERS),
+  gpuMemory: chart("gpuMemory", "GPU memory", BYTES),
+  gpus: chart("gpus", "GPUs in use", NUMBERS),
 };
 // Metrics that are not loss terms: the chart and the name of the series.
 const SERIES = {
@@ -72,7 +73,7 @@ function showProgress(data) {
   document.querySelector("[data-progress-text]").textContent =
     `epoch ${data.epoch} of ${data.epochs}, step ${data.step} of ${data.total_steps}`;
   document.querySelector("[data-eta]").textContent = duration(data.eta_seconds);
-  document.querySelector("[data-speed]").textContent = Math.round(data.images_per_second);
+  document.querySelector("[data-speed]").textContent = data.images_per_second < 99.5 ? round(data.images_per_second) : Math.round(data.images_per_second);
 }
 
 /** Updates the page. The log panel is kept and gets the log's current URL. */
@@ -91,8 +92,8 @@ function update() {
     try {
       await refreshPage();
       markStale(false);
-    } catch {
-      markStale(true);
+    } catch (error) {
+      markStale(true, error);
     }
   })();
   return updating;
@@ -153,6 +154,7 @@ document.addEventListener("click", async (event) => {
   button.disabled = true;
   const response = await request("POST", button.dataset.post);
   if (response?.status === 201) location.href = response.body.links.page;
+  if (!response) button.disabled = false;
   document.activeElement?.blur();
   await update();
 });

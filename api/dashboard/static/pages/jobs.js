@@ -58,8 +58,7 @@ bar.querySelector("[data-clear]").addEventListener("click", () => {
 bar.querySelector("[data-cancel]").addEventListener("click", async () => {
   const jobs = cancellable();
   if (!confirm(`Cancel ${jobs.length} ${jobs.length === 1 ? "job" : "jobs"}?`)) return;
-  await request("POST", "/jobs/cancel", { jobs });
-  await update();
+  if (await request("POST", "/jobs/cancel", { jobs })) await update();
 });
 
 const FEW_HIDDEN = 4;

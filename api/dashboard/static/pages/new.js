@@ -1,6 +1,6 @@
 import { count, round } from "../charts/axes.js";
 import { showEstimate } from "../estimate.js";
-import { acceptFiles, enableSubmit, post, put, send, suggestNames } from "../forms.js";
+import { acceptFiles, enableButtons, enableSubmit, post, put, send, suggestNames } from "../forms.js";
 import { showMessage } from "../live.js";
 
 const form = document.getElementById("new");
@@ -10,7 +10,7 @@ const place = document.getElementById("estimate");
 /** The value of a field. Text in a number field is sent unchanged, so that the service returns the error. */
 function valueOf(field) {
   const text = field.value.trim();
-  if (field.dataset.kind === "boolean") return text === "true";
+  if (field.dataset.kind === "boolean") return { true: true, false: false }[text] ?? text;
   if (field.dataset.kind === "json") return JSON.parse(text);
   // A path may contain spaces, so URIs are split only before a scheme.
   if (field.dataset.kind === "list") return text.split(/\s+(?=[a-z][a-z0-9+.-]*:)/);
@@ -32,35 +32,40 @@ function read() {
   } catch (error) {
     faults.push({ pointer: "", at: rest, detail: `Not valid JSON: ${error.message}` });
   }
+  // A name stands for a method or an optimizer with that name, to which the fields above are added.
+  if (typeof body.method === "string") body.method = { kind: body.method };
+  if (typeof body.training?.optimizer === "string") body.training.optimizer = { name: body.training.optimizer };
   for (const field of form.querySelectorAll("[name]")) {
     if (field.value.trim() && !field.closest("[data-method][hidden]")) put(body, field.name, valueOf(field));
   }
-  // Fields of a method need its kind.
-  if (body.method && !body.method.kind && !body.recipe) body.method.kind = "wttm";
+  // Fields of a method and of an optimizer need its name, which a recipe may contain.
+  if (!body.recipe && typeof body.method === "object" && body.method) body.method.kind ??= "wttm";
+  if (!body.recipe && typeof body.training?.optimizer === "object" && body.training.optimizer) body.training.optimizer.name ??= "sgd";
   return { body, faults };
 }
 
-const submitTo = (path) => {
-  const { body, faults } = read();
-  return send(form, path, body, { faults, validate: "/jobs/validate", required: REQUIRED });
-};
+/** Sends the spec to `path` and returns the response's body. Shows errors, or `unreachable` without a response, and returns null. */
+async function submitTo(path, unreachable) {
+  try {
+    const { body, faults } = read();
+    return await send(form, path, body, { faults, validate: "/jobs/validate", required: REQUIRED });
+  } catch {
+    showMessage(unreachable);
+    return null;
+  }
+}
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const button = form.querySelector("button.primary");
-  button.disabled = true;
-  try {
-    const job = await submitTo("/jobs");
-    if (job) location.href = job.links.page;
-  } catch {
-    showMessage("The service could not be reached, so the job may not have been submitted. Check the jobs list, then try again.");
-  } finally {
-    button.disabled = false;
-  }
+  enableButtons(form, false);
+  const job = await submitTo("/jobs", "The service could not be reached, so the job may not have been submitted. Check the jobs list, then try again.");
+  // The buttons stay disabled until the job's page opens: a second click would submit the job again.
+  if (job) location.href = job.links.page;
+  else enableButtons(form, true);
 });
 
 form.querySelector("[data-validate]").addEventListener("click", async ({ target }) => {
-  const result = await submitTo(target.dataset.validate);
+  const result = await submitTo(target.dataset.validate, "The service could not be reached. Try again later.");
   if (result) showEstimate(place, result);
 });
 
@@ -71,8 +76,8 @@ async function estimate() {
   await new Promise((done) => { setTimeout(done, 1000); });
   const { body, faults } = read();
   if (sent !== typed || faults.length || !body.dataset || !(body.student || body.recipe)) return;
-  const response = await post("/jobs/validate", body);
-  if (response.ok && sent === typed) showEstimate(place, await response.json());
+  const response = await post("/jobs/validate", body).catch(() => null);
+  if (response?.ok && sent === typed) showEstimate(place, await response.json());
 }
 form.addEventListener("input", estimate);
 

@@ -1,5 +1,5 @@
 import { count } from "../charts/axes.js";
-import { acceptFiles, enableSubmit, post, put, send, suggestNames } from "../forms.js";
+import { acceptFiles, enableButtons, enableSubmit, post, put, send, suggestNames } from "../forms.js";
 import { showMessage } from "../live.js";
 
 const form = document.getElementById("new-study");
@@ -52,28 +52,29 @@ async function preview() {
   await new Promise((done) => { setTimeout(done, 800); });
   const { body, faults } = read();
   if (sent !== typed || faults.length || !body.teacher || !body.dataset) return;
-  const response = await post("/studies/validate", body);
-  if (response.ok && sent === typed) showCandidates(await response.json());
+  const response = await post("/studies/validate", body).catch(() => null);
+  if (response?.ok && sent === typed) showCandidates(await response.json());
 }
 
-async function submit(button, changes) {
-  button.disabled = true;
+async function submit(changes) {
+  enableButtons(form, false);
+  let study = null;
   try {
     const { body, faults } = read();
-    const study = await send(form, "/studies", { ...body, ...changes }, { faults, validate: "/studies/validate", required: REQUIRED });
-    if (study) location.href = study.links.page;
+    study = await send(form, "/studies", { ...body, ...changes }, { faults, validate: "/studies/validate", required: REQUIRED });
   } catch {
     showMessage("The service could not be reached, so the study may not have been submitted. Check the list of studies, then try again.");
-  } finally {
-    button.disabled = false;
   }
+  // The buttons stay disabled until the study's page opens: a second click would start another study.
+  if (study) location.href = study.links.page;
+  else enableButtons(form, true);
 }
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  submit(form.querySelector("button.primary"), {});
+  submit({});
 });
-form.querySelector("[data-screen]").addEventListener("click", ({ target }) => submit(target, { screen_only: true }));
+form.querySelector("[data-screen]").addEventListener("click", () => submit({ screen_only: true }));
 
 for (const limit of form.querySelectorAll("[data-limit]")) {
   const range = limit.querySelector("[data-range]"), value = limit.querySelector("[data-value]"), use = limit.querySelector("[data-use]");

@@ -74,8 +74,9 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   button.disabled = true;
   await request("POST", button.dataset.post);
+  button.disabled = false;
   button.blur();
-  await refresh();
+  await refresh().catch(() => {});
   drawAll();
 });
 deletes("Delete this study with its jobs and their files? This cannot be undone.", "/ui/studies");
