@@ -68,7 +68,16 @@ def pixels(channels=1, size=28, count=3):
     return torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=torch.manual_seed(3))
 
 
-@pytest.mark.parametrize(("names", "chosen"), [(["features", "Logits"], "Logits"), (["a", "b"], "a")])
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (["features", "Logits"], "Logits"),
+        (["a", "b"], "a"),
+        (["output", "aux_logits"], "output"),
+        (["aux_logits", "logits"], "logits"),
+        (["aux", "output"], "output"),
+    ],
+)
 def test_output_called_logits_is_chosen_of_several(tmp_path, names, chosen):
     nodes = [helper.make_node("Flatten", ["x"], ["flat"])]
     nodes += [helper.make_node("MatMul", ["flat", "w"], [name]) for name in names]
@@ -161,6 +170,36 @@ def test_normalization_inside_the_graph_is_detected(tmp_path, divisor, std):
     model, _ = linear([None, 1, 28, 28], first=first)
     model.graph.initializer.append(tensor("scale", np.float32([divisor])))
     model.graph.node.insert(0, helper.make_node("Shape", ["x"], ["batch"]))  # which exporters add
+    onnx.save(model, tmp_path / "x.onnx")
+    assert load(tmp_path / "x.onnx").preprocess.normalization.std == [pytest.approx(std)]
+
+
+@pytest.mark.parametrize(
+    ("operators", "std"),
+    [
+        ([("Mul", 255.0), ("Sub", 123.7), ("Div", 58.4)], 1.0),
+        ([("Mul", 255.0), ("Sub", 123.7)], 1.0),
+        ([("Div", 0.0039), ("Add", -123.7)], 1.0),
+        ([("Mul", 2.0), ("Sub", 1.0)], 1.0),
+        ([("Sub", 123.7), ("Div", 58.4)], 1 / 255),
+        ([("Mul", 0.0171), ("Add", -2.12)], 1 / 255),
+        ([("Div", 127.5), ("Sub", 1.0)], 1 / 255),
+    ],
+)
+@pytest.mark.parametrize("kind", ["initializer", "value", "value_float"])
+def test_the_scale_of_the_pixels_is_that_of_all_operators_together(tmp_path, operators, std, kind):
+    """A graph may multiply pixels in [0, 1] by 255 and then subtract the mean of pixels in [0, 255]."""
+    first = [
+        helper.make_node(operator, [f"x{number}" if number else "x", f"k{number}"], [f"x{number + 1}"])
+        for number, (operator, _) in enumerate(operators)
+    ]
+    model, _ = linear([None, 1, 28, 28], first=first)
+    for number, (_, value) in enumerate(operators):
+        if kind == "initializer":
+            model.graph.initializer.append(tensor(f"k{number}", np.float32([value])))
+        else:
+            attribute = {kind: value if kind == "value_float" else tensor("", np.float32([value]))}
+            model.graph.node.insert(0, helper.make_node("Constant", [], [f"k{number}"], **attribute))
     onnx.save(model, tmp_path / "x.onnx")
     assert load(tmp_path / "x.onnx").preprocess.normalization.std == [pytest.approx(std)]
 

@@ -37,7 +37,7 @@ LAYOUTS: dict[str, Any] = {
     "ordered": collections.OrderedDict(STATE),
     "state_dict": {"state_dict": STATE, "epoch": 3, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}},
     "model": {"model": STATE, "best_acc": torch.tensor(0.7)},
-    "arguments": {"state_dict": STATE, "args": argparse.Namespace(lr=0.1, model="x"), "metric": np.float64(71.2)},
+    "arguments": {"state_dict": STATE, "args": argparse.Namespace(lr=0.1, out=Path("x/y")), "metric": np.float64(71.2)},
     "data parallel": {"state_dict": prefixed("module.")},
     "compiled": prefixed("_orig_mod."),
     "compiled and parallel": prefixed("module._orig_mod."),
@@ -157,6 +157,8 @@ def _tar() -> bytes:
         (lambda: b"<!DOCTYPE html><html></html>", "is a web page"),
         (lambda: b"version https://git-lfs.github.com/spec/v1\n", "pointer of Git LFS"),
         (lambda: gzip.compress(_saved()), "compressed with gzip. Unpack it"),
+        (lambda: b'{"weight_map": {"fc.weight": "model-00001-of-00002.safetensors"}}', "JSON file, such as the index"),
+        (lambda: _exported(), "is a program of torch.export. Save the state dict"),
         (lambda: bytes(100), "no file of torch.save or safetensors"),
     ],
 )
@@ -171,6 +173,12 @@ def test_other_files_are_named(tmp_path, content, problem):
 def _saved() -> bytes:
     content = io.BytesIO()
     torch.save(STATE, content)
+    return content.getvalue()
+
+
+def _exported() -> bytes:
+    content = io.BytesIO()
+    torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),)), content)
     return content.getvalue()
 
 

@@ -1,5 +1,6 @@
 """Dataset readers: splits, classes and errors."""
 
+import re
 import shutil
 import tarfile
 import zipfile
@@ -282,6 +283,54 @@ def test_symbolic_link_out_of_the_dataset_is_refused(tmp_path, pool):
     Image.new("L", (8, 8)).save(tmp_path / "secret.png")
     (tmp_path / "set/train/digit-0/link.png").symlink_to(tmp_path / "secret.png")
     refused(tmp_path, pool, "symbolic link out of the dataset")
+
+
+def test_splits_may_link_to_images_in_another_folder_of_the_dataset(tmp_path, pool):
+    digits_folder(tmp_path / "set")
+    expected = open_at(tmp_path / "set", tmp_path, pool)
+    (tmp_path / "set/all").mkdir()
+    for number, folder in enumerate(sorted((tmp_path / "set/train").iterdir())):
+        folder.rename(tmp_path / f"set/all/{folder.name}")
+        if number:
+            (tmp_path / "set/train" / folder.name).symlink_to(f"../all/{folder.name}")
+        else:
+            folder.mkdir()
+            for image in (tmp_path / "set/all" / folder.name).iterdir():
+                (folder / image.name).symlink_to(f"../../all/{folder.name}/{image.name}")
+    found = open_at(tmp_path / "set", tmp_path, pool)
+    assert found.train.images.fingerprint() == expected.train.images.fingerprint()
+    assert torch.equal(found.train.labels, expected.train.labels)
+
+
+def test_images_and_folders_that_are_not_read_are_listed(tmp_path, pool):
+    digits_folder(tmp_path / "set")
+    Image.new("L", (8, 8)).save(tmp_path / "set/train/stray.png")
+    shutil.copytree(tmp_path / "set/val", tmp_path / "set/dev")
+    (tmp_path / "set/masks").mkdir()
+    warnings = open_at(tmp_path / "set", tmp_path, pool).warnings
+    assert re.search(r"1 images of the train split that are in no class folder: train/stray\.png", " ".join(warnings))
+    assert re.search(r"next to the training split are not read: dev\. ", " ".join(warnings))
+
+
+def test_a_table_of_labels_next_to_unlabelled_images_is_listed(tmp_path, pool):
+    (tmp_path / "set").mkdir()
+    for number in range(4):
+        Image.new("L", (8, 8), number).save(tmp_path / f"set/{number}.png")
+    (tmp_path / "set/labels.csv").write_text("file,label")
+    assert "skipped 1 files" in " ".join(open_at(tmp_path / "set", tmp_path, pool).warnings)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PAR1" + bytes(600), "a Parquet file. Name its folder"),
+        (b"\x28\xb5\x2f\xfd" + bytes(600), "compressed with Zstandard. Pack the files into a tar"),
+        (b"7z\xbc\xaf'\x1c" + bytes(600), "a 7z archive. Pack"),
+    ],
+)
+def test_other_files_are_named(tmp_path, pool, content, message):
+    (tmp_path / "set").write_bytes(content)
+    refused(tmp_path, pool, message)
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,20 @@ def test_files_with_and_without_split_are_refused(tmp_path, opened):
         opened(tmp_path / "set")
 
 
+@pytest.mark.parametrize("name", ["pets-{}-0.parquet", "imagenet1k-{}-00000-of-00002.parquet", "{}.parquet"])
+def test_a_split_is_a_word_of_the_file_name(tmp_path, opened, name):
+    for split, count in (("train", 4), ("validation", 2), ("test", 1)):
+        write_parquet(tmp_path / "set" / name.format(split), {"image": [IMAGE] * count, "label": [0, 1, 0, 1][:count]})
+    dataset = opened(tmp_path / "set")
+    assert [len(split) for split in (dataset.train, dataset.validation, dataset.test)] == [4, 2, 1]
+
+
+def test_a_file_name_with_two_splits_names_none(tmp_path, opened):
+    write_parquet(tmp_path / "set/all-train-test.parquet", {"image": [IMAGE] * 4, "label": [0, 1, 0, 1]})
+    dataset = opened(tmp_path / "set")
+    assert (len(dataset.train) + len(dataset.validation), dataset.test) == (4, None)
+
+
 def test_symbolic_link_to_a_file_outside_is_refused(tmp_path, opened):
     outside = write_parquet(tmp_path / "secret.parquet", {"image": [IMAGE], "label": [0]})
     (tmp_path / "set").mkdir()

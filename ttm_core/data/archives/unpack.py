@@ -49,12 +49,33 @@ class Limits:
         return min(self.total_bytes, self.ratio * packed_bytes + (1 << 20))
 
 
+# Files that are mistaken for archives, by their first bytes, and what to do.
+_OTHERS = {
+    b"PAR1": "a Parquet file. Name its folder, or pack it into a zip archive",
+    b"\x28\xb5\x2f\xfd": "compressed with Zstandard. Pack the files into a tar (plain, gz, bz2, xz) or zip archive",
+    b"7z\xbc\xaf": "a 7z archive. Pack the files into a tar (plain, gz, bz2, xz) or zip archive",
+    b"Rar!": "a RAR archive. Pack the files into a tar (plain, gz, bz2, xz) or zip archive",
+    b"<": "a web page (HTML or XML). Download the file itself",
+    b"version https://git-lfs": "a pointer of Git LFS, not the file. Run `git lfs pull`",
+}
+
+
+def _check_kind(archive: Path) -> None:
+    """Raises BadDataset for a file of another kind that its first bytes show."""
+    with archive.open("rb") as stream:
+        head = stream.read(32)
+    for start, kind in _OTHERS.items():
+        if head.startswith(start):
+            raise BadDataset(f"The dataset is {kind}.")
+
+
 def unpack(archive: Path, target: Path, limits: Limits | None = None) -> None:
     """Unpacks into `target`, which appears only when it is complete. Raises BadDataset for unsafe content."""
     limits = limits or Limits()
     budget = limits.budget(archive.stat().st_size)
     if target.exists():
         return
+    _check_kind(archive)
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -6,7 +6,7 @@ A folder `unlabelled` next to the splits contains further training images, in fo
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,12 +54,13 @@ def read(root: Path, reading: Reading) -> Dataset:
             "unlabelled data."
         )
     found: dict[SplitName, EncodedSplit] = {}
-    warnings: list[str] = []
+    warnings = _unread_folders(root, [*folders.values(), nested])
     for split, folder in folders.items():
         if folder is None:
             continue
         if _is_unlabelled(folder) and not _class_folders(folder, root):
             found[split] = _unlabelled_files(folder, root)
+            warnings += _skipped(_files(folder)[1], split, root)
         else:
             found[split], more = _labelled_files(folder, class_names, split, root)
             warnings += more
@@ -145,6 +146,28 @@ def _class_folders(folder: Path, root: Path) -> list[str]:
     return [entry.name for entry in inside if _is_unlabelled(entry) or any(map(_is_unlabelled, _folders(entry)))]
 
 
+def _unread_folders(root: Path, read: Sequence[Path | None]) -> list[str]:
+    """A sentence about folders of images next to the training split that no split is named like."""
+    if root in read:
+        return []
+    unread = [entry for entry in _subfolders(root) if entry not in read]
+    with_images = [entry.name for entry in unread if any(map(_is_unlabelled, _folders(entry)))]
+    if not with_images:
+        return []
+    return [
+        f"folders next to the training split are not read: {listed(with_images)}. Splits are called train, val, test "
+        "and unlabelled"
+    ]
+
+
+def _skipped(paths: Sequence[Path], split: SplitName, root: Path) -> list[str]:
+    """A sentence about files of a split that are not read, if there are any."""
+    if not paths:
+        return []
+    names = listed([str(path.relative_to(root)) for path in paths])
+    return [f"skipped {len(paths):,} files of the {split} split whose names are not those of images: {names}"]
+
+
 def _train_folder(root: Path) -> Path:
     return layout.split_folder(root, "train") or root
 
@@ -188,16 +211,18 @@ def _labelled_files(
     for label, name in enumerate(class_names):
         if (folder / name).is_dir():
             images, others = _files_below(folder / name)
-            layout.within(folder, images)
+            # Splits may be links to images in a folder next to them.
+            layout.within(root, images)
             paths += images
             labels += [label] * len(images)
             skipped += others
     warnings = []
     if empty := sorted({entry.name for entry in _possible_classes(folder, root)} - set(found)):
         warnings.append(f"folders of the {split} split without images are not classes: {listed(empty)}")
-    if skipped:
-        names = listed([str(path.relative_to(root)) for path in skipped])
+    if stray := _images(folder):
         warnings.append(
-            f"skipped {len(skipped):,} files of the {split} split whose names are not those of images: {names}"
+            f"skipped {len(stray):,} images of the {split} split that are in no class folder: "
+            f"{listed([str(path.relative_to(root)) for path in stray])}"
         )
+    warnings += _skipped(skipped, split, root)
     return _encoded(paths, np.array(labels, dtype=np.int64), root), warnings

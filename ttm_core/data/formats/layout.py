@@ -21,7 +21,7 @@ IMAGE_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 )
 _NAMES = {name: split for split, names in SPLITS.items() for name in names}
-_FIRST_WORD = re.compile(r"[a-z]+")
+_WORD = re.compile(r"[a-z]+")
 
 
 def root(folder: Path) -> Path:
@@ -41,9 +41,9 @@ def split_folder(folder: Path, split: SplitName) -> Path | None:
 
 
 def split_files(folder: Path, suffix: str) -> dict[SplitName, list[Path]]:
-    """The files with a suffix, by split. The split is the first word of the file name (`train-00000.tar`) or the name
-    of
-    the folder (`train/00000.tar`). If no file names a split, all files are training data.
+    """The files with a suffix, by split. The split is a word of the file name (`train-00000.tar`,
+    `imagenet-train-00000.tar`) or the first word of the folder's (`train/00000.tar`). If no file names a split, all
+    files are training data.
 
     Raises:
         BadDataset: only some files name a split, none is training data, or a symbolic link leaves the dataset.
@@ -55,7 +55,7 @@ def split_files(folder: Path, suffix: str) -> dict[SplitName, list[Path]]:
     found: dict[SplitName, list[Path]] = {}
     without_split = []
     for path in files:
-        split = _split_of(path.name) or (_split_of(path.parent.name) if path.parent != folder else None)
+        split = _split_of(path.name) or (_split_of_folder(path.parent.name) if path.parent != folder else None)
         if split is None:
             without_split.append(path)
         else:
@@ -64,8 +64,8 @@ def split_files(folder: Path, suffix: str) -> dict[SplitName, list[Path]]:
         return {"train": without_split} if without_split else {}
     if without_split:
         raise BadDataset(
-            f"{without_split[0].name} belongs to no split: its name must begin with train, validation, test or "
-            "unlabelled."
+            f"{without_split[0].name} belongs to no split: its name must contain one of the words train, validation, "
+            "test and unlabelled."
         )
     if "train" not in found:
         raise BadDataset("There are files of other splits, but none for training.")
@@ -93,5 +93,12 @@ def _is_utf8(path: str) -> bool:
 
 
 def _split_of(name: str) -> SplitName | None:
-    word = _FIRST_WORD.match(name.lower())
+    """The split that the first word of a file's name is, or the only one that another word is."""
+    splits = [_NAMES.get(word) for word in _WORD.findall(name.lower())]
+    named = {split for split in splits if split is not None}
+    return splits[0] if splits and splits[0] is not None else next(iter(named)) if len(named) == 1 else None
+
+
+def _split_of_folder(name: str) -> SplitName | None:
+    word = _WORD.match(name.lower())
     return _NAMES.get(word[0]) if word else None

@@ -33,6 +33,8 @@ _TRANSPARENT = ("Identity", "Reshape", "Squeeze", "Flatten", "Cast", "Normalizer
 _SUM_TOLERANCE = 1e-3  # of probabilities in float16
 _DEFAULT_SIDE = 32
 _LARGEST_SIDE = 4096
+# Of the mean that a graph subtracts from pixels in [0, 1], and of the factor that it multiplies them by.
+_LARGEST_UNIT_MEAN, _LEAST_UNIT_FACTOR = 4.0, 0.25
 
 
 def describe(source: Path, *, run: bool, image_size: int | None = None) -> OnnxClassifier:
@@ -141,7 +143,7 @@ def _side(side: int | None) -> int | None:
 def _scores(graph: GraphProto) -> ValueInfoProto:
     """The first output with a row of numbers for each image, or the first of them that is called logits.
 
-    scikit-learn's classifiers return the label before them, other models features.
+    scikit-learn's classifiers return the label before them, other models features. Auxiliary classifiers are ignored.
     """
     rows = [
         output
@@ -149,7 +151,8 @@ def _scores(graph: GraphProto) -> ValueInfoProto:
         if output.type.tensor_type.elem_type in _FLOATS and len(_dimensions(output)) in (0, 2)
     ]
     if rows:
-        return next((output for output in rows if "logits" in output.name.lower()), rows[0])
+        named = [output for output in rows if "logits" in output.name.lower() and "aux" not in output.name.lower()]
+        return named[0] if named else next((output for output in rows if "aux" not in output.name.lower()), rows[0])
     raise BadCheckpoint(
         "The ONNX file has no output of the shape [batch, classes]. Convert scikit-learn models with zipmap=False."
     )
@@ -172,11 +175,9 @@ def _ends_with_softmax(graph: GraphProto, name: str) -> bool:
 def _pixels(graph: GraphProto, name: str) -> Literal["unit", "bytes"] | None:
     """The scale of the pixels that a graph normalizes by itself; None if it does not, as far as the first operators
     show."""
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if _is_small(tensor.dims)}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and _is_small(node.attribute[0].t.dims):
-            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    scales: list[tuple[str, float]] = []
+    constants = _small_constants(graph)
+    # What the operators compute of a pixel x so far: factor * x + offset.
+    factor, offset, normalizes = 1.0, 0.0, False
     for _ in range(8):
         # An operator that reads the batch size does not change the pixels.
         users = [node for node in graph.node if name in node.input and node.op_type != "Shape"]
@@ -185,14 +186,45 @@ def _pixels(graph: GraphProto, name: str) -> Literal["unit", "bytes"] | None:
         (node,) = users
         others = [constants[other] for other in node.input if other in constants]
         if node.op_type in ("Sub", "Div", "Mul", "Add") and others:
-            scales.append((node.op_type, float(np.abs(others[0]).max())))
+            number = float(others[0].flat[np.abs(others[0]).argmax()])
+            match node.op_type, node.input[0] == name:
+                case "Mul", _:
+                    factor, offset = factor * number, offset * number
+                case "Div", True if number:
+                    factor, offset = factor / number, offset / number
+                case "Add", _:
+                    offset += number
+                case "Sub", True:
+                    offset -= number
+                case "Sub", False:
+                    factor, offset = -factor, number - offset
+                case _:
+                    break
+            normalizes = True
         elif node.op_type not in ("Cast", "Transpose", "Identity", "Reshape"):
             break
         name = node.output[0]
-    if not scales:
+    if not normalizes or not factor:
         return None
-    large = any(value > 4 if kind != "Mul" else value < 0.05 for kind, value in scales)
-    return "bytes" if large else "unit"
+    # A graph of pixels in [0, 255] subtracts a mean of some of them, or makes them small.
+    return "bytes" if abs(offset / factor) > _LARGEST_UNIT_MEAN or abs(factor) < _LEAST_UNIT_FACTOR else "unit"
+
+
+def _small_constants(graph: GraphProto) -> dict[str, NDArray[Any]]:
+    """The constants of a graph that may be a number for each channel, by name."""
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if _is_small(tensor.dims)}
+    for node in graph.node:
+        if node.op_type != "Constant":
+            continue
+        for attribute in node.attribute:
+            match attribute.name:
+                case "value" if _is_small(attribute.t.dims):
+                    constants[node.output[0]] = numpy_helper.to_array(attribute.t)
+                case "value_float":
+                    constants[node.output[0]] = np.array(attribute.f)
+                case "value_floats" if _is_small([len(attribute.floats)]):
+                    constants[node.output[0]] = np.array(attribute.floats)
+    return {name: values for name, values in constants.items() if values.dtype.kind in "fiu"}
 
 
 def _is_small(dims: Any) -> bool:

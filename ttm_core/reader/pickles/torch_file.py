@@ -25,10 +25,14 @@ _MAX_NAME = 1024
 _MAX_PICKLE_BYTES = 256 * 2**20
 # Tied weights are copied once for each name.
 _MAX_EXPANSION = 4
+_EXPORTED = (
+    "The checkpoint is a program of torch.export. Save the state dict instead: torch.save(model.state_dict(), path)."
+)
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 # Files that are mistaken for checkpoints, by their first bytes, and what to do.
 _OTHERS = {
+    b"{": "a JSON file, such as the index of a checkpoint in several files. Join these files to one state dict",
     b"<": "a web page (HTML or XML). Download the file itself",
     b"version https://git-lfs": "a pointer of Git LFS, not the file. Run `git lfs pull`",
     b"\x89HDF": "an HDF5 file, for example of Keras. Export the model to ONNX",
@@ -101,7 +105,11 @@ def _opened(source: Path) -> Iterator[tuple[Any, _Read]]:
 def problem_of_others(source: Path) -> str | None:
     """What a file is that torch.save did not write, and what to do with it; None if its bytes do not show it."""
     with source.open("rb") as stream:
-        return _problem_of_others(stream)
+        if stream.read(4) != b"PK\3\4":
+            return _problem_of_others(stream)
+        with suppress(zipfile.BadZipFile, ValueError), zipfile.ZipFile(stream) as archive:
+            return _EXPORTED if _is_exported(archive) else None
+    return None
 
 
 def _problem_of_others(stream: IO[bytes]) -> str | None:
@@ -130,6 +138,8 @@ def _problem_of_others(stream: IO[bytes]) -> str | None:
 
 def _read_zip(archive: zipfile.ZipFile, size: int) -> tuple[Any, _Read]:
     entries = archive.infolist()
+    if _is_exported(archive):
+        raise BadCheckpoint(_EXPORTED)
     if any(entry.filename.endswith(("constants.pkl", ".py")) or "/code/" in entry.filename for entry in entries):
         raise BadCheckpoint("The checkpoint is a TorchScript program. Save the state dict instead.")
     if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries):
@@ -157,6 +167,12 @@ def _read_zip(archive: zipfile.ZipFile, size: int) -> tuple[Any, _Read]:
 
     with archive.open(pickles[0]) as stream:
         return unpickle(stream), read
+
+
+def _is_exported(archive: zipfile.ZipFile) -> bool:
+    """Whether torch.export.save wrote an archive, in the format of PyTorch 2.7 or of earlier releases."""
+    names = {name.partition("/")[2] or name for name in archive.namelist()}
+    return "archive_format" in names or "serialized_exported_program.json" in names
 
 
 def _read_legacy(stream: IO[bytes]) -> tuple[Any, _Read]:

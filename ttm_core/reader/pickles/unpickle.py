@@ -112,6 +112,9 @@ class _Name:
 _ORDERED = {("collections", "OrderedDict"), ("collections", "defaultdict"), ("collections", "Counter")}
 _IGNORED = {
     ("argparse", "Namespace"),
+    ("types", "SimpleNamespace"),
+    # Python 3.13 has the classes in the second module.
+    *((module, f"{system}Path") for module in ("pathlib", "pathlib._local") for system in ("Posix", "Windows")),
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
