@@ -14,7 +14,7 @@ from tests.ttm_core.test_foreign_checkpoints import load
 from ttm_core.checkpoints.models_in import choose_model
 from ttm_core.checkpoints.schema import Inspection, InspectionRequest
 from ttm_core.checkpoints.signatures import read_signatures
-from ttm_core.errors import BadSpec
+from ttm_core.errors import ArchitectureMismatch, BadSpec
 from ttm_core.models.students.checkpoint import initialize_from
 from ttm_core.models.teachers.adapt import signature_of_architecture
 from ttm_core.reader.checkpoints.inspection import inspect
@@ -194,6 +194,13 @@ def test_a_student_starts_with_a_backbone_whose_head_is_another_one(tmp_path: Pa
     fresh = initialize_from(model, tmp_path / "x.pth", SMALL)
     assert {name.partition(".")[0] for name in fresh} == {"fc"}
     assert torch.equal(model.state_dict()["conv1.weight"], state_of(SMALL)["conv1.weight"])
+
+
+def test_initial_weights_of_another_image_size_are_refused_with_the_field(tmp_path: Path):
+    torch.save(create_model("test_vit", num_classes=7).state_dict(), tmp_path / "x.pth")
+    model = create_model("test_vit", num_classes=10, image_size=96)
+    with pytest.raises(ArchitectureMismatch, match=r"1 tensors of .* \(pos_embed .*\)\. Set student.image_size to the"):
+        initialize_from(model, tmp_path / "x.pth", "test_vit")
 
 
 def test_a_student_starts_with_weights_whose_classifier_has_another_name(tmp_path: Path):

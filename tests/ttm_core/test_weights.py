@@ -159,6 +159,7 @@ def _tar() -> bytes:
         (lambda: gzip.compress(_saved()), "compressed with gzip. Unpack it"),
         (lambda: b'{"weight_map": {"fc.weight": "model-00001-of-00002.safetensors"}}', "JSON file, such as the index"),
         (lambda: _exported(), "is a program of torch.export. Save the state dict"),
+        (lambda: _script(), "is a TorchScript program. Save the state dict"),
         (lambda: bytes(100), "no file of torch.save or safetensors"),
     ],
 )
@@ -179,6 +180,14 @@ def _saved() -> bytes:
 def _exported() -> bytes:
     content = io.BytesIO()
     torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),)), content)
+    return content.getvalue()
+
+
+def _script() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name in ("x/code/__torch__.py", "x/data.pkl", "x/constants.pkl", "x/version"):
+            archive.writestr(name, b"x" * 300)
     return content.getvalue()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from ttm_core.checkpoints.key_map import known_renames
+from ttm_core.checkpoints.signatures import depends_on_image_size
 from ttm_core.errors import ArchitectureMismatch
 from ttm_core.models.teachers.adapt import signature_of
 from ttm_core.models.weights import describe_mismatch, read_weights, with_batch_counters
@@ -34,7 +35,13 @@ def initialize_from(model: nn.Module, path: Path, architecture: str, key: str | 
     fitting = {key: value for key, value in tensors.items() if key in expected and expected[key].shape == value.shape}
     fresh = [key for key in expected if key not in fitting]
     unexpected = [key for key in tensors if key not in expected]
-    if any(not key.startswith(heads) for key in (*fresh, *unexpected)):
-        raise ArchitectureMismatch(f"student.checkpoint is not a {architecture}: {describe_mismatch(model, tensors)}")
+    others = [key for key in (*fresh, *unexpected) if not key.startswith(heads)]
+    if others:
+        without_heads = {key: value for key, value in tensors.items() if not key.startswith(heads)}
+        kept = {key: value for key, value in expected.items() if key.startswith(heads)}
+        mismatch = describe_mismatch(model, without_heads | kept)
+        sized = all(depends_on_image_size(key) for key in others)
+        hint = ". Set student.image_size to the size that it was trained with." if sized else ""
+        raise ArchitectureMismatch(f"student.checkpoint is not a {architecture}: {mismatch}{hint}")
     model.load_state_dict(fitting, strict=False)
     return fresh

@@ -25,9 +25,6 @@ _MAX_NAME = 1024
 _MAX_PICKLE_BYTES = 256 * 2**20
 # Tied weights are copied once for each name.
 _MAX_EXPANSION = 4
-_EXPORTED = (
-    "The checkpoint is a program of torch.export. Save the state dict instead: torch.save(model.state_dict(), path)."
-)
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 # Files that are mistaken for checkpoints, by their first bytes, and what to do.
@@ -108,7 +105,7 @@ def problem_of_others(source: Path) -> str | None:
         if stream.read(4) != b"PK\3\4":
             return _problem_of_others(stream)
         with suppress(zipfile.BadZipFile, ValueError), zipfile.ZipFile(stream) as archive:
-            return _EXPORTED if _is_exported(archive) else None
+            return _problem_of_program(archive)
     return None
 
 
@@ -138,10 +135,8 @@ def _problem_of_others(stream: IO[bytes]) -> str | None:
 
 def _read_zip(archive: zipfile.ZipFile, size: int) -> tuple[Any, _Read]:
     entries = archive.infolist()
-    if _is_exported(archive):
-        raise BadCheckpoint(_EXPORTED)
-    if any(entry.filename.endswith(("constants.pkl", ".py")) or "/code/" in entry.filename for entry in entries):
-        raise BadCheckpoint("The checkpoint is a TorchScript program. Save the state dict instead.")
+    if problem := _problem_of_program(archive):
+        raise BadCheckpoint(problem)
     if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries):
         raise BadCheckpoint("The checkpoint has compressed entries, which torch.save does not write.")
     if sum(entry.file_size for entry in entries) > size:
@@ -169,10 +164,19 @@ def _read_zip(archive: zipfile.ZipFile, size: int) -> tuple[Any, _Read]:
         return unpickle(stream), read
 
 
-def _is_exported(archive: zipfile.ZipFile) -> bool:
-    """Whether torch.export.save wrote an archive, in the format of PyTorch 2.7 or of earlier releases."""
-    names = {name.partition("/")[2] or name for name in archive.namelist()}
-    return "archive_format" in names or "serialized_exported_program.json" in names
+def _problem_of_program(archive: zipfile.ZipFile) -> str | None:
+    """What to do with a program of torch.export (in the formats before and since PyTorch 2.7) or TorchScript; None for
+    other archives.
+    """
+    names = archive.namelist()
+    inner = {name.partition("/")[2] or name for name in names}
+    if "archive_format" in inner or "serialized_exported_program.json" in inner:
+        kind = "a program of torch.export"
+    elif any(name.endswith(("constants.pkl", ".py")) or "/code/" in name for name in names):
+        kind = "a TorchScript program"
+    else:
+        return None
+    return f"The checkpoint is {kind}. Save the state dict instead: torch.save(model.state_dict(), path)."
 
 
 def _read_legacy(stream: IO[bytes]) -> tuple[Any, _Read]:
