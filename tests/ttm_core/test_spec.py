@@ -62,6 +62,8 @@ def test_gamma_and_temperature_determine_each_other(gamma):
             r"std must be in \[0\.001, 1\].* divide by 255: \[0\.229\]",
         ),
         ({"student": {"architecture": "resnet18", "normalization": {"mean": [0], "std": [1e-6]}}}, "std must be in"),
+        ({"teacher": "hf:timm/x/model-00001-of-00003.safetensors"}, "part 1 of 3 of a checkpoint"),
+        ({"student": {"checkpoint": "file:///model-2-of-2.pt"}}, "part 2 of 2 of a checkpoint"),
         ({"name": "a\0b"}, "NUL"),
         ({"dataset": "file:///a\0b"}, "NUL"),
     ],

@@ -1,5 +1,6 @@
 """The base classes of specs and request bodies: no unknown fields, no type coercion, immutable."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import (
@@ -15,7 +16,18 @@ from pydantic import (
 
 from ttm_core.spec.names import is_invisible
 
+_PART = re.compile(r"-0*(\d+)-of-0*(\d+)\.\w+$")
+
+
+def _check_whole(uri: str) -> str:
+    part = _PART.search(uri)
+    if part is not None and part[2] != "1":
+        raise ValueError(f"the file is part {part[1]} of {part[2]} of a checkpoint. Join the parts to one state dict")
+    return uri
+
+
 Uri = Annotated[str, Field(min_length=1, max_length=2048)]
+CheckpointUri = Annotated[Uri, AfterValidator(_check_whole)]
 CheckpointKey = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
 ArchitectureName = Annotated[str, Field(min_length=1, max_length=128)]
 

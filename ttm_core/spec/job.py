@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from ttm_core.spec import catalogue, recipes
-from ttm_core.spec.base import ArchitectureName, CheckpointKey, RunName, Spec, Uri, by_name, or_short
+from ttm_core.spec.base import ArchitectureName, CheckpointKey, CheckpointUri, RunName, Spec, by_name, or_short
 from ttm_core.spec.damage.files import ReportSpec
 from ttm_core.spec.dataset import DatasetSpec, Pixels, mixes
 from ttm_core.spec.method.methods import MethodSpec, WeightedTransformedTeacherMatching
@@ -32,7 +32,7 @@ def exported(exports: Sequence[ExportName], quantize: QuantizeSpec) -> list[Expo
 class TeacherSpec(Spec):
     """The teacher: a frozen, trained model. A string is short for `{"checkpoint": ...}`."""
 
-    checkpoint: Uri
+    checkpoint: CheckpointUri
     architecture: ArchitectureName | None = Field(None, description="Default: read from the metadata of the file.")
     num_classes: Annotated[int, Field(ge=2, le=100_000)] | None = Field(
         None, description="Number of classes of the checkpoint. Default: read from its classifier."

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ttm_core.spec import catalogue
-from ttm_core.spec.base import ArchitectureName, CheckpointKey, Spec, Uri
+from ttm_core.spec.base import ArchitectureName, CheckpointKey, CheckpointUri, Spec
 from ttm_core.spec.dataset import Pixels
 from ttm_core.spec.normalization import Normalization
 from ttm_core.spec.student.pruning import PruneSpec
@@ -23,7 +23,7 @@ class StudentSpec(Spec):
     architecture: ArchitectureName | None = Field(
         None, description="Default: read from `checkpoint`. Required without `checkpoint` and `prune`."
     )
-    checkpoint: Uri | None = Field(
+    checkpoint: CheckpointUri | None = Field(
         None,
         description="Initial weights: `timm:NAME`, `hf:OWNER/REPO`, `job:ID`, `upload:ID` or another URI. The "
         "classifier may differ in size.",
