@@ -24,7 +24,7 @@ MEMORY_BYTES = 2 * 2**30
 
 
 def read_dataset(spec: DatasetSpec, path: Path, cache: DataCache, pool: ThreadPoolExecutor) -> Dataset:
-    """Reads the dataset at `path`: a folder, a WebDataset shard or an archive.
+    """Reads the dataset at `path`: a folder, a WebDataset shard, a Parquet file or an archive.
 
     Archives are unpacked into `cache` under their hash. The cache must stay open while the dataset is in use. Holds out
     a validation split if the dataset has none.
@@ -44,10 +44,11 @@ def read_dataset(spec: DatasetSpec, path: Path, cache: DataCache, pool: ThreadPo
 
 
 def find_root(path: Path, name: FormatName, reading: Reading) -> tuple[Path, Reading]:
-    """The folder or shard that holds the files of a dataset, and how to read it. Unpacks archives into the cache."""
+    """The folder or the only file of a dataset, and how to read it. Unpacks archives into the cache."""
     if path.is_dir():
         return layout.root(path), reading
-    if webdataset.is_shard(path) or (name == "webdataset" and webdataset.opens_with_image(path)):
+    is_shard = webdataset.is_shard(path) or (name == "webdataset" and webdataset.opens_with_image(path))
+    if is_shard or parquet.is_parquet(path):
         return path, reading
     with path.open("rb") as stream:
         content = f"archive-{hashlib.file_digest(stream, 'sha256').hexdigest()}"
@@ -70,17 +71,17 @@ def _unpack(archive: Path, target: Path) -> None:
 
 
 def read_path(name: FormatName, path: Path, reading: Reading) -> Dataset:
-    """Reads a folder, shard or archive without checking its labels or holding images out. Raises BadDataset."""
+    """Reads a folder, file or archive without checking its labels or holding images out. Raises BadDataset."""
     return read_root(name, *find_root(path, name, reading))
 
 
 def read_root(name: FormatName, root: Path, reading: Reading) -> Dataset:
-    """Reads a folder or a shard, as `read_path`."""
-    if root.is_file() and name not in ("auto", "webdataset"):
-        raise BadDataset(f"The dataset is a single WebDataset shard, but dataset.format is {name}.")
+    """Reads a folder, a shard or a Parquet file, as `read_path`."""
+    if root.is_file() and name not in ("auto", found := detect(root)):
+        raise BadDataset(f"The dataset is a single file of the format {found}, but dataset.format is {name}.")
     match name:
         case "auto":
-            return read_root("webdataset" if root.is_file() else detect(root), root, reading)
+            return read_root(detect(root), root, reading)
         case "image_folder":
             return image_folder.read(root, reading)
         case "idx":
@@ -110,7 +111,9 @@ _DETECTORS: dict[FormatName, Callable[[Path], bool]] = {
 
 
 def detect(root: Path) -> FormatName:
-    """Detects the format of an unpacked dataset. Raises BadDataset if no format matches."""
+    """Detects the format of a folder, a shard or a Parquet file. Raises BadDataset if no format matches."""
+    if root.is_file():
+        return "parquet" if parquet.is_parquet(root) else "webdataset"
     for name, is_format in _DETECTORS.items():
         if is_format(root):
             return name

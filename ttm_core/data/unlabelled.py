@@ -84,7 +84,7 @@ def _is_read(source: Path, root: Path) -> bool:
 def _read(root: Path, reading: Reading) -> tuple[Dataset, bool]:
     """The images of a source, and whether it has labels."""
     try:
-        name = "webdataset" if root.is_file() else detect(root)
+        name = detect(root)
     except BadDataset:
         name = "image_folder"  # images in nested folders
     if name == "image_folder":

@@ -323,7 +323,6 @@ def test_a_table_of_labels_next_to_unlabelled_images_is_listed(tmp_path, pool):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"PAR1" + bytes(600), "a Parquet file. Name its folder"),
         (b"\x28\xb5\x2f\xfd" + bytes(600), "compressed with Zstandard. Pack the files into a tar"),
         (b"7z\xbc\xaf'\x1c" + bytes(600), "a 7z archive. Pack"),
     ],

@@ -88,6 +88,18 @@ def test_parquet_with_string_labels_and_plain_bytes(tmp_path, opened):
     assert dataset.train.labels.tolist() == [2 - label for label in labels]
 
 
+def test_a_single_parquet_file_is_a_training_split(tmp_path, opened):
+    images, labels = sample(12)
+    column = [{"bytes": png(image), "path": None} for image in images]
+    # Uploads and cached downloads have no file extension.
+    file = write_parquet(tmp_path / "upload", {"image": column, "label": labels}, ["zero", "one", "two"])
+    dataset = opened(file)
+    assert (len(dataset.train) + len(dataset.validation), dataset.test) == (12, None)
+    assert dataset.class_names == ["zero", "one", "two"]
+    with pytest.raises(BadDataset, match=r"a single file of the format parquet, but dataset\.format is image_folder"):
+        opened(file, format="image_folder")
+
+
 @pytest.mark.parametrize("missing", [-1, None])
 def test_parquet_test_split_with_secret_labels_has_none(tmp_path, opened, missing):
     """As on the Hugging Face Hub."""

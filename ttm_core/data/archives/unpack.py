@@ -51,7 +51,6 @@ class Limits:
 
 # Files that are mistaken for archives, by their first bytes, and what to do.
 _OTHERS = {
-    b"PAR1": "a Parquet file. Name its folder, or pack it into a zip archive",
     b"\x28\xb5\x2f\xfd": "compressed with Zstandard. Pack the files into a tar (plain, gz, bz2, xz) or zip archive",
     b"7z\xbc\xaf": "a 7z archive. Pack the files into a tar (plain, gz, bz2, xz) or zip archive",
     b"Rar!": "a RAR archive. Pack the files into a tar (plain, gz, bz2, xz) or zip archive",

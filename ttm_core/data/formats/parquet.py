@@ -1,5 +1,6 @@
 """Parquet in the layout of the Hugging Face Hub: `train-00000-of-00002.parquet`, with columns `image` and `label`.
-Labels are optional. A reader process copies the images out of the files (ttm_core/reader/datasets/parquet_file.py).
+Labels are optional. A single file is the training split. A reader process copies the images out of the files
+(ttm_core/reader/datasets/parquet_file.py).
 """
 
 import hashlib
@@ -18,9 +19,15 @@ from ttm_core.data.formats import layout
 from ttm_core.errors import BadDataset
 from ttm_core.reader.process import read_untrusted
 
+_MAGIC = b"PAR1"
+
 
 def is_parquet(root: Path) -> bool:
-    return bool(_files(root))
+    """Whether a folder has Parquet files, or a file is one."""
+    if not root.is_file():
+        return bool(_files(root))
+    with root.open("rb") as stream:
+        return stream.read(len(_MAGIC)) == _MAGIC
 
 
 def cache_name(root: Path) -> str:
@@ -73,4 +80,4 @@ def pack(root: Path, packed: Path) -> None:
 
 
 def _files(root: Path) -> dict[layout.SplitName, list[Path]]:
-    return layout.split_files(root, ".parquet")
+    return {"train": [root]} if root.is_file() else layout.split_files(root, ".parquet")
