@@ -146,8 +146,8 @@ class Costs(BaseModel):
     epochs_trained: int
     epochs_in_rungs: int = Field(description="Epochs trained before the final.")
     epochs_saved: int = Field(description="Epochs not trained, compared with training every candidate to the end once.")
-    teacher_forwards: int = Field(description="Images that ran through the teacher.")
-    teacher_cache_hits: int = Field(description="Images whose teacher logits were read from the store.")
+    teacher_forwards: int = Field(description="Images that the teacher ran on in the last attempts of the jobs.")
+    teacher_cache_hits: int = Field(description="Images whose teacher logits these attempts read from the store.")
 
 
 class StudyResult(BaseModel):
