@@ -87,6 +87,19 @@ def test_output_called_logits_is_chosen_of_several(tmp_path, names, chosen):
     assert describe(tmp_path / "x.onnx", run=False).output == chosen
 
 
+def test_features_that_the_scores_are_computed_of_are_not_chosen(tmp_path):
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["a"]),
+        helper.make_node("Relu", ["a"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "v"], ["b"]),
+    ]
+    weights = [tensor("w", np.ones((784, 16), np.float32)), tensor("v", np.ones((16, 10), np.float32))]
+    model = graph(nodes, [None, 1, 28, 28], initializers=weights, outputs=[("a", [None, 16]), ("b", [None, 10])])
+    onnx.save(model, tmp_path / "x.onnx")
+    assert describe(tmp_path / "x.onnx", run=False).output == "b"
+
+
 @pytest.mark.parametrize("batch", [None, 1, 2])
 def test_logits_are_those_of_the_graph(tmp_path, batch):
     model, weight = linear([batch, 1, 28, 28])

@@ -143,7 +143,8 @@ def _side(side: int | None) -> int | None:
 def _scores(graph: GraphProto) -> ValueInfoProto:
     """The first output with a row of numbers for each image, or the first of them that is called logits.
 
-    scikit-learn's classifiers return the label before them, other models features. Auxiliary classifiers are ignored.
+    scikit-learn's classifiers return the label before them, other models features: outputs that another one is computed
+    of do not count. Auxiliary classifiers do not count either.
     """
     rows = [
         output
@@ -151,11 +152,26 @@ def _scores(graph: GraphProto) -> ValueInfoProto:
         if output.type.tensor_type.elem_type in _FLOATS and len(_dimensions(output)) in (0, 2)
     ]
     if rows:
+        used = set().union(*(_ancestors(graph, output.name) for output in rows))
+        rows = [output for output in rows if output.name not in used or "logits" in output.name.lower()]
         named = [output for output in rows if "logits" in output.name.lower() and "aux" not in output.name.lower()]
         return named[0] if named else next((output for output in rows if "aux" not in output.name.lower()), rows[0])
     raise BadCheckpoint(
         "The ONNX file has no output of the shape [batch, classes]. Convert scikit-learn models with zipmap=False."
     )
+
+
+def _ancestors(graph: GraphProto, name: str) -> set[str]:
+    """The values that a value is computed of."""
+    producers = {output: node for node in graph.node for output in node.output}
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        node = producers.get(waiting.pop())
+        new = set(node.input) - found if node is not None else set()
+        found |= new
+        waiting += new
+    return found
 
 
 def _ends_with_softmax(graph: GraphProto, name: str) -> bool:
