@@ -4,6 +4,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from ttm_jobs.database.engine import create_engine
+from ttm_jobs.database.migrate import lift_timeouts
 from ttm_jobs.models import Base
 from ttm_jobs.settings import get_settings
 
@@ -22,9 +23,7 @@ def run(connection: Connection) -> None:
         render_as_batch=connection.dialect.name == "sqlite",
         transactional_ddl=True,
     )
-    if connection.dialect.name == "postgresql" and (connection.dialect.server_version_info or ()) >= (17,):
-        # The duration of a migration depends on the size of the tables.
-        connection.exec_driver_sql("SET transaction_timeout = 0")
+    lift_timeouts(connection)
     with context.begin_transaction():
         context.run_migrations()
 

@@ -190,6 +190,19 @@ def test_overlong_transaction_loses_its_locks(postgresql_url: str) -> None:
     engine.dispose()
 
 
+def test_a_locked_table_counts_as_an_outage(postgresql_url: str) -> None:
+    engine, short = create_engine(postgresql_url), with_timeout(postgresql_url, "_LOCK_MS", 300)
+    job_id = queued(engine)
+    with engine.begin() as connection:
+        connection.execute(text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"))
+        with pytest.raises(DATABASE_UNAVAILABLE), read_scope(short) as session:
+            session.get(Job, job_id)
+    with read_scope(short) as session:
+        assert session.get(Job, job_id) is not None
+    short.dispose()
+    engine.dispose()
+
+
 def test_connection_pool_survives_a_server_restart(postgres: PostgresServer, postgresql_url: str) -> None:
     engine = create_engine(postgresql_url)
     job_id = queued(engine)

@@ -8,9 +8,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect
 
 from tests.support.servers import PostgresServer
+from ttm_jobs.database import engine as engine_module
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.database.ids import new_id
-from ttm_jobs.database.migrate import alembic_config, upgrade
+from ttm_jobs.database.migrate import _acquire_lock, alembic_config, upgrade
 from ttm_jobs.models import Base
 
 
@@ -113,6 +114,23 @@ def test_concurrent_upgrades_wait_for_each_other(empty_url: str) -> None:
     engine = create_engine(empty_url)
     assert tables(engine) == set(Base.metadata.tables)
     engine.dispose()
+
+
+def test_an_upgrade_waits_longer_than_other_transactions(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.create_database(f"locked_{new_id()}")
+    upgrade(url)
+    first = create_engine(url)
+    monkeypatch.setattr(engine_module, "_LOCK_MS", 100)
+    with ThreadPoolExecutor(1) as pool:
+        with first.begin() as connection:
+            _acquire_lock(connection)
+            second = pool.submit(upgrade, url)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=1)
+        second.result(timeout=60)
+    first.dispose()
 
 
 def test_migration_history_is_linear() -> None:

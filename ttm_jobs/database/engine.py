@@ -21,7 +21,7 @@ from ttm_jobs.settings import SQLITE, Limits, database_address
 DEFAULT_LIMITS = "ttm_default_limits"
 _READS = "ttm_reads"
 
-_BUSY_MS = 15_000
+_LOCK_MS = 15_000
 _IDLE_TRANSACTION_MS = 10_000
 _TRANSACTION_MS = 30_000
 _HAS_TRANSACTION_TIMEOUT = 170_000  # PostgreSQL version
@@ -59,8 +59,9 @@ def _engine_of(parsed: URL) -> Engine:
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 2,
-                # A worker frozen in a transaction would otherwise hold its job's row lock.
-                "options": f"-c idle_in_transaction_session_timeout={_IDLE_TRANSACTION_MS}",
+                # A worker frozen in a transaction would otherwise hold its job's row lock, and requests would wait for
+                # a table that is locked, as by a migration, without a bound.
+                "options": f"-c idle_in_transaction_session_timeout={_IDLE_TRANSACTION_MS} -c lock_timeout={_LOCK_MS}",
             },
         )
         event.listen(engine, "connect", _limit_transactions)
@@ -96,7 +97,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, record: Any) -> None:
     # _begin_sqlite starts transactions, not the driver.
     connection.isolation_level = None
     # Readers do not block; a second writer waits up to 15 s.
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    connection.execute(f"PRAGMA busy_timeout = {_LOCK_MS}")
     _use_wal(connection)
     # In WAL mode, NORMAL may lose the last commits in a power failure. A job answered with 201 must not be lost.
     connection.execute("PRAGMA synchronous = FULL")
@@ -111,7 +112,7 @@ def _is_busy(error: BaseException) -> bool:
 @retry(
     retry=retry_if_exception(_is_busy),
     wait=wait_random(0.01, 0.1),
-    stop=stop_after_delay(_BUSY_MS / 1000),
+    stop=stop_after_delay(_LOCK_MS / 1000),
     reraise=True,
 )
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -36,10 +36,21 @@ def upgrade(database_url: str) -> None:
 
 def _upgrade(engine: Engine) -> None:
     with engine.begin() as connection:
+        lift_timeouts(connection)
         _acquire_lock(connection)
         config = alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def lift_timeouts(connection: Connection) -> None:
+    """Lifts PostgreSQL's limits of the transaction and of its waits for locks: the duration of a migration depends on
+    the size of the tables, and other processes wait for it.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+        if (connection.dialect.server_version_info or ()) >= (17,):
+            connection.exec_driver_sql("SET LOCAL transaction_timeout = 0")
 
 
 def _acquire_lock(connection: Connection) -> None:
