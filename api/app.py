@@ -21,6 +21,7 @@ from api.auth.oidc.sign_on import SignOn
 from api.auth.proxies import ForwardedMiddleware
 from api.auth.throttle import SignInThrottle
 from api.dashboard.endpoints import static_files
+from api.dashboard.pages import error_page
 from api.dependencies import Services
 from api.http import errors
 from api.http.headers.compression import CompressionMiddleware
@@ -42,7 +43,7 @@ from api.routes import routes
 from api.server.bodies import SlowBodyMiddleware
 from api.server.framing import FramingMiddleware
 from api.server.head import HeadMiddleware
-from api.sign_in.endpoints import cookies_of, refusal_page
+from api.sign_in.endpoints import cookies_of
 from api.uploads.tus import TusMiddleware, is_upload_path
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings, get_settings
@@ -114,7 +115,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         routes=routes(sign_in=settings.oidc_issuer is not None, traced=settings.traces_endpoint is not None),
         middleware=[
             Middleware(MetricsMiddleware, metrics=RequestMetrics(registry)),
-            Middleware(RequestContextMiddleware),
+            Middleware(RequestContextMiddleware, error_page=error_page),
             *_tracing(settings),
             Middleware(FramingMiddleware),
             Middleware(ForwardedMiddleware, trusted=settings.trusted_proxies),
@@ -127,7 +128,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 metrics_token=settings.metrics_token,
                 cookies=None if settings.oidc_issuer is None else cookies_of(settings),
                 identity=identity,
-                refusal_page=refusal_page,
+                error_page=error_page,
             ),
             Middleware(SlowBodyMiddleware, seconds=settings.body_timeout_seconds),
             Middleware(BodyLimitMiddleware, limit=partial(_body_limit, settings)),

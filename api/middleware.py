@@ -8,11 +8,13 @@ from urllib.parse import urlsplit
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth.callers import Caller
 from api.auth.credentials.cookies import has_session
 from api.auth.credentials.reading import IdentityHeaders
+from api.http.errors import is_navigation
 from api.http.headers.versions import VERSION_HEADER
 from api.http.problems import problem_response
 from ttm_jobs.database.ids import new_id
@@ -48,10 +50,14 @@ class CrossOrigin(ServiceError):
 
 
 class RequestContextMiddleware:
-    """Assigns the request id, adds it to the response and to each log line, and turns unhandled errors into 500."""
+    """Assigns the request id, adds it to the response and to each log line, and turns unhandled errors into 500.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `error_page` renders an error for a browser.
+    """
+
+    def __init__(self, app: ASGIApp, error_page: Callable[[Scope, ServiceError], Response] | None = None) -> None:
         self._app = app
+        self._error_page = error_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -82,7 +88,10 @@ class RequestContextMiddleware:
                     # The response has started. Only a dropped connection signals the error to the client.
                     raise
                 failure = InternalError()
-                response = problem_response(scope, failure.status, failure.code, failure.message)
+                if self._error_page is not None and is_navigation(scope):
+                    response = self._error_page(scope, failure)
+                else:
+                    response = problem_response(scope, failure.status, failure.code, failure.message)
                 await response(scope, receive, send_with_headers)
             finally:
                 log.info(

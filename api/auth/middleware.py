@@ -21,11 +21,10 @@ from api.auth.callers import Caller, Callers, current_caller
 from api.auth.credentials import links, reading
 from api.auth.credentials.cookies import Cookies
 from api.auth.credentials.reading import Credentials, IdentityHeaders, KeySecret
-from api.auth.oidc.errors import NoAccess
 from api.auth.origin import RequestOrigin
 from api.auth.proxies import may_be_local
 from api.auth.throttle import SignInThrottle
-from api.http.errors import DatabaseUnavailable, error_response
+from api.http.errors import DATABASE_RETRY, database_unavailable, error_response, is_navigation
 from ttm_jobs import models
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
 from ttm_jobs.errors import Forbidden, RateLimited, ServiceError, TooManyFailedSignIns, Unauthorized
@@ -101,7 +100,7 @@ class AuthMiddleware:
     """Authenticates requests by API key, session or signed link, and enforces scopes and the rate limit.
 
     Health checks and static files are public. `cookies` is None where no one can sign in, `identity` where no proxy
-    names people. `refusal_page` shows an error to a person.
+    names people. `error_page` renders an error for a browser.
     """
 
     def __init__(
@@ -111,7 +110,7 @@ class AuthMiddleware:
         metrics_token: str | None = None,
         cookies: Cookies | None = None,
         identity: IdentityHeaders | None = None,
-        refusal_page: Callable[[ServiceError], Response] | None = None,
+        error_page: Callable[[Scope, ServiceError, Mapping[str, str]], Response] | None = None,
     ) -> None:
         self._app = app
         self._limit = None if requests_per_second is None else RateLimit(requests_per_second)
@@ -119,7 +118,7 @@ class AuthMiddleware:
         self._metrics_token = metrics_token
         self._cookies = cookies
         self._identity = identity
-        self._refusal_page = refusal_page
+        self._error_page = error_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in _PUBLIC_PATHS or scope["path"].startswith("/static/"):
@@ -145,25 +144,20 @@ class AuthMiddleware:
             error = forbidden
         except _Throttled as throttled:
             error, headers = TooManyFailedSignIns(), {"Retry-After": str(math.ceil(throttled.seconds))}
-        except DATABASE_UNAVAILABLE:
-            error, headers = DatabaseUnavailable(), {"Retry-After": "2"}
+        except DATABASE_UNAVAILABLE as failure:
+            error, headers = database_unavailable(failure), DATABASE_RETRY
         if wait:
             error, headers = RateLimited(), {"Retry-After": str(math.ceil(wait))}
         response = self._app if error is None else error_response(Request(scope), error, headers=headers)
-        if error is not None and _is_navigation(scope):
+        if error is not None and is_navigation(scope):
             response = self._page(error, headers, scope) or response
         await response(scope, receive, send)
 
     def _page(self, error: ServiceError, headers: Mapping[str, str], scope: Scope) -> Response | None:
         """What a person sees instead of a problem document."""
-        match error:
-            case Unauthorized() if self._cookies is not None:
-                return RedirectResponse(_sign_in_address(scope), 303, headers={"Cache-Control": "no-store"})
-            case NoAccess() | TooManyFailedSignIns() if self._refusal_page is not None:
-                page = self._refusal_page(error)
-                page.headers.update(headers)
-                return page
-        return None
+        if isinstance(error, Unauthorized) and self._cookies is not None:
+            return RedirectResponse(_sign_in_address(scope), 303, headers={"Cache-Control": "no-store"})
+        return None if self._error_page is None else self._error_page(scope, error, headers)
 
     def _throttle(self, scope: Scope) -> None:
         """Raises _Throttled while the address has too many failed sign-ins."""
@@ -253,13 +247,6 @@ class RateLimit:
 def _address(scope: Scope) -> str:
     client = scope.get("client")
     return "" if client is None else str(client[0])
-
-
-def _is_navigation(scope: Scope) -> bool:
-    """Whether a browser asks for a page, rather than a script of a page or another client."""
-    headers = Headers(scope=scope)
-    mode = headers.get("sec-fetch-mode", "navigate")
-    return scope["method"] == "GET" and mode == "navigate" and "text/html" in headers.get("accept", "")
 
 
 def _sign_in_address(scope: Scope) -> str:

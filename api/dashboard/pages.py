@@ -1,7 +1,8 @@
 """The template environment. Every value is escaped; nothing in a template disables escaping."""
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.types import Scope
 
 from api.auth.callers import current_caller
 from api.dashboard import formats
+from api.http.errors import DATABASE_RETRY, database_unavailable
 from api.http.field_errors import field_error
 from api.http.problems import MAX_FIELDS, FieldErrors
-from ttm_jobs.errors import Invalid, NotFound
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE
+from ttm_jobs.errors import Invalid, NotFound, ServiceError
 
 # The entries of the navigation, and under each the pages that belong to it: name, path and title.
 NAVIGATION = (
@@ -89,9 +93,26 @@ def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
     return HTMLResponse(html, status, headers={"Cache-Control": "no-store"})
 
 
+_TITLES = {
+    401: "Sign-in required",
+    403: "No access",
+    429: "Try again later",
+    500: "Something went wrong",
+    503: "The service is not available",
+}
+
+
+def error_page(scope: Scope, error: ServiceError, headers: Mapping[str, str] | None = None) -> HTMLResponse:
+    """The page for an error, with a link that reloads it. It reads nothing from the database."""
+    title = _TITLES.get(error.status) or HTTPStatus(error.status).phrase
+    response = page("error.html", error.status, title=title, error=error, request_id=scope["state"].get("request_id"))
+    response.headers.update(headers or {})
+    return response
+
+
 class PageRoute(APIRoute):
-    """The route of a page. What does not exist, and an address with invalid parameters, is answered with a page instead
-    of a problem document.
+    """The route of a page. Errors are answered with a page instead of a problem document: what does not exist, an
+    address with invalid parameters, and an unavailable database.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -109,5 +130,9 @@ class PageRoute(APIRoute):
                 return page("invalid.html", error.first.status, message=error.message, path=request.url.path)
             except Invalid as error:
                 return page("invalid.html", error.status, message=error.message, path=request.url.path)
+            except ServiceError as error:
+                return error_page(request.scope, error)
+            except DATABASE_UNAVAILABLE as error:
+                return error_page(request.scope, database_unavailable(error), DATABASE_RETRY)
 
         return handle_page

@@ -7,15 +7,17 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from api.http.conditional_requests import NotModified, RangeNotSatisfiable, not_modified
 from api.http.field_errors import field_error, summary
 from api.http.problems import MAX_FIELDS, FieldErrors, problem_response
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE
 from ttm_jobs.errors import Invalid, ServiceError, TooLarge
 
 log = structlog.get_logger()
@@ -128,6 +130,8 @@ class DatabaseUnavailable(ServiceError):
     code = "database_unavailable"
 
 
+# The header of responses to requests that need the database while it is unavailable.
+DATABASE_RETRY: Mapping[str, str] = {"Retry-After": "2"}
 _CLIENT_CLOSED_REQUEST = 499
 _HTTP: dict[int, type[ServiceError]] = {
     400: MalformedBody,
@@ -147,7 +151,7 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(StreamEnded, _stream_ended)
     app.add_exception_handler(NotModified, _not_modified)
     app.add_exception_handler(ClientDisconnect, _client_disconnected)
-    for unavailable in (OperationalError, InterfaceError, PoolTimeout):
+    for unavailable in DATABASE_UNAVAILABLE:
         app.add_exception_handler(unavailable, _database_error)
 
 
@@ -163,6 +167,21 @@ def error_response(request: Request, error: ServiceError, *, headers: Mapping[st
         case TooManyUploads() | TooManyInspections() | TooManyPredictions():
             headers = {"Retry-After": "5"}
     return problem_response(request.scope, error.status, error.code, error.message, headers=headers)
+
+
+def database_unavailable(error: Exception) -> DatabaseUnavailable:
+    """Logs an error of the database's driver and returns the one that clients see."""
+    # The SQL statement and its values are not exposed; the driver's message is logged.
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    log.warning("database unavailable", error=f"{type(cause).__name__}: {cause}")
+    return DatabaseUnavailable()
+
+
+def is_navigation(scope: Scope) -> bool:
+    """Whether a browser asks for a page, rather than a script of a page or another client."""
+    headers = Headers(scope=scope)
+    mode = headers.get("sec-fetch-mode", "navigate")
+    return scope["method"] == "GET" and mode == "navigate" and "text/html" in headers.get("accept", "")
 
 
 async def _stream_ended(request: Request, error: Exception) -> Response:
@@ -185,10 +204,7 @@ async def _service_error(request: Request, error: Exception) -> Response:
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
-    # The SQL statement and its values are not exposed; the driver's message is logged.
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    log.warning("database unavailable", error=f"{type(cause).__name__}: {cause}")
-    return error_response(request, DatabaseUnavailable(), headers={"Retry-After": "2"})
+    return error_response(request, database_unavailable(error), headers=DATABASE_RETRY)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

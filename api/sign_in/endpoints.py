@@ -133,12 +133,6 @@ async def sign_out(request: Request, services: ServicesDep, sign_on: SignOnDep, 
     return response
 
 
-def refusal_page(error: ServiceError) -> HTMLResponse:
-    """The page that explains why access was refused."""
-    title = "No access" if isinstance(error, NoAccess) else "Try again later"
-    return page("refused.html", error.status, error=error, title=title)
-
-
 def _page(path: str, error: ServiceError | None = None) -> HTMLResponse:
     status = 200 if error is None else error.status
     return page("sign_in.html", status, path=local_path(path), error=error)

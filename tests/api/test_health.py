@@ -2,17 +2,22 @@
 
 import socket
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from fastapi.testclient import TestClient
+from httpx2 import Response
 from sqlalchemy import Engine
 
 from api.app import create_app
+from api.auth.callers import Caller, Callers
 from tests.api.test_bad_requests import assert_problem
+from tests.api.test_sign_in import BROWSER
 from tests.support.tiny import wait_until
 from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.database.ids import new_id
+from ttm_jobs.models import Scope
 from ttm_jobs.repositories import workers
 from ttm_jobs.settings import Settings
 
@@ -76,6 +81,39 @@ def test_missing_database_server_is_unavailable(sqlite_settings: Settings) -> No
     with TestClient(create_app(unavailable)) as client:
         assert_problem(client.get("/jobs"), 503, "database_unavailable")
         assert client.get("/readyz").status_code == 503
+
+
+@pytest.mark.parametrize("path", ["/", "/ui/jobs?state=queued", "/docs"])
+def test_pages_say_that_the_database_is_unavailable(sqlite_settings: Settings, path: str) -> None:
+    """Also where the caller is known already, and only the page's own query fails."""
+    unavailable = sqlite_settings.model_copy(update={"database_url": "postgresql+psycopg://nobody@127.0.0.1:1/none"})
+    with TestClient(create_app(unavailable)) as client:
+        assert_unavailable_page(client.get(path, headers=BROWSER))
+        if path != "/docs":
+            with patch.object(Callers, "cached", return_value=Caller("default", Scope.ADMIN)):
+                assert_unavailable_page(client.get(path))
+
+
+def assert_unavailable_page(answer: Response) -> None:
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "The database is unavailable." in answer.text
+    assert '<a href="">Reload the page</a>' in answer.text
+    assert answer.headers["x-request-id"] in answer.text
+
+
+def test_internal_error_of_a_page_is_a_page(sqlite_settings: Settings) -> None:
+    with (
+        TestClient(create_app(sqlite_settings)) as client,
+        patch("api.dashboard.fleet.service.worker_list", side_effect=RuntimeError),
+    ):
+        answer = client.get("/ui/workers", headers=BROWSER)
+        assert_problem(client.get("/ui/workers"), 500, "internal_error")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "Search the service&#39;s log for the request id." in answer.text
+    assert answer.headers["x-request-id"] in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize("url", ["file:/proc/1/nowhere"])
