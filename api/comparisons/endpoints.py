@@ -28,7 +28,7 @@ def jobs_compare(
 ) -> JobComparison:
     """Accuracies on one split with their intervals, costs, and the fields in which the specs differ. Jobs that differ
     only in their seed form a group with mean and standard deviation. Differences from the baseline have 95 %
-    intervals: over common seeds, or over test images."""
+    intervals: over common seeds, or over the split's images."""
     job_ids = list(dict.fromkeys(job))
     if not all(is_id(job_id) for job_id in job_ids):
         raise JobNotFound

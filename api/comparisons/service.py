@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from api.comparisons.costs import student_costs
 from api.comparisons.schemas import ComparedGroup, ComparedJob, JobComparison
-from api.comparisons.scores import Score, scores
+from api.comparisons.scores import Score, Split, scores
 from api.comparisons.seeds import Group, by_seed, differences, groups, mean_and_deviation, seed_of
 from api.comparisons.verdict import verdict
 from api.damage.service import NoDamageReport, predictions
@@ -39,7 +39,7 @@ def compare(
     chosen = None if measured.problem else _baseline(rows, baseline)
     if chosen is not None:
         members = [[compared[index] for index in group.members] for group in found]
-        differences_from = _Differences(session, storage, members[chosen])
+        differences_from = _Differences(session, storage, measured.split, members[chosen])
         for index, row in enumerate(rows):
             if index != chosen and row.mean is not None:
                 row.difference = differences_from.of(members[index])
@@ -89,11 +89,12 @@ def _baseline(rows: Sequence[ComparedGroup], job_id: str | None) -> int | None:
 
 
 class _Differences:
-    """Differences from one group. Its predictions are read once, however many groups are compared with it."""
+    """Differences from one group on a split. Its predictions are read once for all groups."""
 
-    def __init__(self, session: Session, storage: Storage, baseline: Sequence[ComparedJob]) -> None:
+    def __init__(self, session: Session, storage: Storage, split: Split, baseline: Sequence[ComparedJob]) -> None:
         self._session = session
         self._storage = storage
+        self._split = split
         self._baseline = baseline
 
     def of(self, jobs: Sequence[ComparedJob]) -> Difference | None:
@@ -102,7 +103,7 @@ class _Differences:
         return None if found is None else Difference(**asdict(found), shown=found.shown)
 
     def _over_images(self, job: ComparedJob) -> statistics.Difference | None:
-        """None without predictions of the same images."""
+        """None without predictions of the same images of the split."""
         first, second = self._predictions(job), self._of_baseline
         if first is None or second is None or first.info.data != second.info.data:
             return None
@@ -113,12 +114,14 @@ class _Differences:
         return self._predictions(self._baseline[0])
 
     def _predictions(self, job: ComparedJob) -> Predictions | None:
-        """A job's predictions if they can be compared: of images with labels, and not of too many."""
+        """A job's predictions if they can be compared: of the split, of images with labels, and not of too many."""
         try:
             found = predictions(self._session, self._storage, job.id)
         except (NoDamageReport, JobNotFinished):
             return None
-        return found if found.info.against == "labels" and len(found.labels) <= _MAX_IMAGES else None
+        # A finished job has predictions of the test images only, also where the jobs are compared on validation images.
+        usable = found.info.split == self._split and found.info.against == "labels"
+        return found if usable and len(found.labels) <= _MAX_IMAGES else None
 
 
 def _by_seed(jobs: Sequence[ComparedJob]) -> dict[int, float]:

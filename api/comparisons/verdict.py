@@ -10,7 +10,7 @@ def difference_text(difference: Difference | None) -> str:
     """A difference in accuracy with its interval, or that none is shown."""
     if difference is None:
         return "not compared"
-    what = "runs, paired t" if difference.method == "paired_t" else "test images, paired bootstrap"
+    what = "runs, paired t" if difference.method == "paired_t" else "images, paired bootstrap"
     interval = f"95 % interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}; {difference.count} {what}"
     if not difference.shown:
         return f"no difference shown ({interval})"

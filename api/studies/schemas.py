@@ -94,7 +94,7 @@ class Difference(BaseModel):
     low: float
     high: float
     method: Literal["paired_t", "paired_bootstrap"] = Field(
-        description="`paired_t`: over `count` runs with equal seeds; `paired_bootstrap`: over `count` test images."
+        description="`paired_t`: over `count` runs with equal seeds; `paired_bootstrap`: over `count` images."
     )
     count: int
     shown: bool = Field(description="Whether the interval excludes zero. If not, no difference is shown.")

@@ -4,15 +4,22 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from safetensors.numpy import save
 from sqlalchemy import Engine
 
 from api.comparisons.scores import scores
 from api.jobs.schemas import JobOut
 from tests.support.damaged import Damaged
-from tests.support.runs import claim, succeed
-from ttm_core.spec.damage.predictions import Predictions
+from tests.support.runs import claim, succeed, train
+from ttm_core.spec.damage.files import PREDICTIONS_FILE
+from ttm_core.spec.damage.predictions import METADATA_KEY, Predictions, PredictionsInfo
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.models import Job
+from ttm_jobs.repositories.run_data import artifacts
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 
@@ -124,6 +131,40 @@ def test_runs_with_equal_seeds_count_once(
     rows = client.get("/ui/jobs?group=dataset").text
     assert rows.count("± 2.83") == 1
     assert "± 0.00" not in rows
+
+
+def test_comparison_on_validation_has_no_differences_on_test_images(
+    client: TestClient, settings: Settings, engine: Engine, storage: Storage
+) -> None:
+    jobs = [submit(client, settings, student=student) for student in ("resnet18", "resnet34", "resnet50")]
+    for job_id, right in zip(jobs, (9, 2), strict=False):
+        succeed(engine, storage, claim(engine, job_id), test_top1=right / 10)
+        record_predictions(engine, storage, job_id, [True] * right + [False] * (10 - right))
+    found = compare(client, jobs)
+    assert (found["split"], found["groups"][1]["difference"]["mean"]) == ("test", pytest.approx(-0.7))
+    page = client.get("/ui/compare", params={"job": jobs}).text
+    assert "10 images, paired bootstrap" in page
+
+    train(engine, claim(engine, jobs[2]), range(1, 11))
+    found = compare(client, jobs)
+    assert (found["split"], [group["mean"] for group in found["groups"][:2]]) == ("validation", [0.9, 0.9])
+    assert [group["difference"] for group in found["groups"]] == [None, None, None]
+    assert "has the highest accuracy; its difference from" in found["verdict"]
+    page = client.get("/ui/compare", params={"job": jobs}).text
+    assert "vs. baseline" not in page
+
+
+def record_predictions(engine: Engine, storage: Storage, job_id: str, right: list[bool]) -> None:
+    """Gives a job predictions on test images."""
+    info = PredictionsInfo(split="test", against="labels", data="0" * 64, class_names=["a", "b"])
+    student = np.array([0 if each else 1 for each in right], np.uint16)
+    columns = {"label": np.zeros(len(right), np.uint16), "student": student}
+    columns["student_probability"] = np.ones(len(right), np.float32)
+    key = f"jobs/{job_id}/1/{PREDICTIONS_FILE}"
+    stored = storage.put(key, [save(columns, {METADATA_KEY: info.model_dump_json()})])
+    with session_scope(engine) as session:
+        file = PublishedFile(PREDICTIONS_FILE, key, "application/octet-stream", stored.size, stored.sha256)
+        artifacts.record(session, session.get_one(Job, job_id), [file])
 
 
 def test_single_jobs_have_a_wilson_interval_and_no_verdict_without_predictions(

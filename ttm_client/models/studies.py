@@ -9,7 +9,7 @@ from ttm_client.models.jobs import TERMINAL_STATES
 
 class Difference(ApiModel):
     """A difference in accuracy with its 95 % interval, in [-1, 1]. `method` is `paired_t`, over `count` runs, or
-    `paired_bootstrap`, over `count` test images. `shown` is false if the interval includes zero.
+    `paired_bootstrap`, over `count` images. `shown` is false if the interval includes zero.
 
     >>> comparison = client.studies.recommendation(study.id).comparisons[0]
     >>> comparison["difference"]["method"]
