@@ -40,7 +40,17 @@ def test_a_study_shows_its_recommendation_and_why_candidates_were_rejected(clien
     assert_clean(html)
     assert "Recommended: cifar/resnet20" in html
     assert "Why this one" in html
-    assert re.search(r"<b>\d+\.\d%</b> top-1, \d\.\d points below the teacher \(9\d\.\d% kept\)", html)
+    found = client.get(f"/studies/{ended}").json()["recommendation"]
+    headline = re.search(
+        r"<b>([\d.]+%)</b> top-1 on the validation split, [\d.]+ points below the teacher \(([\d.]+%) kept\); <b>([\d.]+%)</b> "
+        "on the test split",
+        html,
+    )
+    assert headline is not None
+    assert headline.groups() == tuple(f"{found[name]:.1%}" for name in ("validation", "retention", "test"))
+    # The limit applies to the retention on the validation split.
+    assert f"<dt>Retention, validation split</dt><dd>{found['retention']:.2%}" in html
+    assert f"<dt>Accuracy, test split</dt><dd>{found['test']:.2%}" in html
     assert re.search(r"<dt>Budget</dt><dd>\d+ <span class=\"quiet\">of at most \d+ epochs", html)
     assert "screen: int8: its size of 1,736,564 bytes is above the limit of 1,500,000 bytes" in html
     assert "Against training on the labels alone (fp32 files):" in html

@@ -32,7 +32,9 @@ def test_a_study_is_submitted_watched_and_downloaded(
     shown = dict(row.split("\t") for row in rows)
     assert shown["state"] == "succeeded, result"
     assert shown["recommended"].startswith("cifar/resnet8, int8")
-    assert shown["top-1"].endswith("%, one run")
+    assert shown["top-1 (validation)"].endswith("%, one run")
+    assert "top-1 (test)" not in shown, "these data have no test split"
+    assert shown["retention (validation)"].endswith("% of the teacher")
     assert shown["against labels alone"].startswith("int8 files: ")
     assert shown["rung 0"] == "epoch 3: 3 of 3 candidates continue"
     assert re.search(r"stage rungs\n.* rung 0: 3 of 3 continue\n.* stage finals\n", done.stderr)

@@ -66,7 +66,8 @@ def print_front(
         )
         for option in front
     ]
-    print_rows(("", "STUDENT", "FILE", "SIZE", "MS", "TOP-1", ""), rows, wrapped=("STUDENT",))
+    top1 = "VALIDATION TOP-1" if any(option.test is None for option in front) else "TEST TOP-1"
+    print_rows(("", "STUDENT", "FILE", "SIZE", "MS", top1, ""), rows, wrapped=("STUDENT",))
 
 
 def describe(study: Study, candidates: Sequence[StudyCandidate]) -> list[tuple[str, str]]:
@@ -101,6 +102,7 @@ def _recommendation(
     found: StudyRecommendation, result: dict[str, Any], labels: dict[int, str]
 ) -> list[tuple[str, str]]:
     meets = "" if found.meets_limits else ", misses the limits least"
+    runs = "one run" if found.runs == 1 else f"mean of {found.runs} runs"
     rows = [("recommended", f"{labels[found.candidate]}, {found.precision}{meets}")]
     if found.misses:
         rows.append(("misses", ", ".join(miss["message"] for miss in found.misses)))
@@ -108,10 +110,12 @@ def _recommendation(
         ("job", found.job or "-"),
         ("size", f"{size(found.bytes)}, {count(found.parameters)} parameters"),
         ("latency", "-" if found.latency_ms is None else f"{found.latency_ms:.2f} ms"),
-        ("top-1", f"{found.accuracy:.2%}, {'one run' if found.runs == 1 else f'mean of {found.runs} runs'}"),
+        ("top-1 (validation)", f"{found.validation:.2%}, {runs}"),
     ]
     if found.retention is not None:
-        rows.append(("retention", f"{found.retention:.2%} of the teacher (validation)"))
+        rows.append(("retention (validation)", f"{found.retention:.2%} of the teacher"))
+    if found.test is not None:
+        rows.append(("top-1 (test)", f"{found.test:.2%}, {runs}"))
     if found.fell_to_cheaper is not None:
         other = labels[found.fell_to_cheaper]
         rows.append(
