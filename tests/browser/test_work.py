@@ -16,6 +16,7 @@ from cli.stack.stack import Stack
 from tests.api.conftest import make_settings
 from tests.api.test_estimates import body, finished
 from tests.browser.conftest import clear_expected
+from tests.browser.gallery import Gallery
 from tests.support.api_server import served
 from tests.support.models import create_model
 from tests.support.tiny import wait_until
@@ -361,7 +362,7 @@ def test_job_is_renamed_tagged_and_deleted(page: Page, console_errors: list[str]
     expect(page.get_by_role("heading", level=1)).to_have_text("pets <b>")
     expect(page.locator("#head .tag")).to_have_text(["nightly", "owner:vision"])
     page.get_by_text("Edit name and tags").click()
-    expect(page.get_by_label("Tags")).to_have_value("nightly, owner:vision")
+    expect(page.get_by_label("Tags")).to_have_value("nightly owner:vision")
     page.get_by_label("Tags").fill("(nightly)")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("pattern")
@@ -377,6 +378,28 @@ def test_job_is_renamed_tagged_and_deleted(page: Page, console_errors: list[str]
     console_errors[:] = [text for text in console_errors if "404" not in text]
     with Client(stack.url) as client, pytest.raises(NotFound):
         client.jobs.get(job)
+
+
+def test_saving_a_tag_keeps_a_name_given_elsewhere(page: Page, gallery: Gallery) -> None:
+    """Opening the form shows the current name, and only edited fields are sent."""
+    job = gallery.jobs["succeeded"][0]
+    with Client(gallery.url) as client:
+        before = client.jobs.get(job)
+        try:
+            page.goto(f"{gallery.url}/ui/jobs/{job}")
+            client.jobs.update(job, name="renamed elsewhere")
+            page.get_by_text("Edit name and tags").click()
+            expect(page.get_by_label("Name")).to_have_value("renamed elsewhere")
+            client.jobs.update(job, name="renamed again")
+            page.get_by_label("Tags").fill("nightly")
+            page.get_by_role("button", name="Save", exact=True).click()
+            expect(page.locator("#head .tag")).to_have_text(["nightly"])
+            expect(page.get_by_role("heading", level=1)).to_have_text("renamed again")
+            assert client.jobs.get(job).name == "renamed again"
+            page.get_by_text("Edit name and tags").click()
+            expect(page.get_by_label("Name")).to_have_value("renamed again")
+        finally:
+            client.jobs.update(job, name=before.name, tags=before.tags)
 
 
 def test_estimate_uses_a_similar_job(page: Page, sqlite_url: str, tmp_path: Path) -> None:

@@ -76,9 +76,17 @@ function showProgress(data) {
   document.querySelector("[data-speed]").textContent = data.images_per_second < 99.5 ? round(data.images_per_second) : Math.round(data.images_per_second);
 }
 
-/** Updates the page. The log panel is kept and gets the log's current URL. */
+const edit = document.getElementById("edit");
+const isEdited = (field) => field.value !== field.defaultValue;
+
+/** Updates the page. The log panel is kept and gets the log's current URL. Fields that the user has edited keep their text. */
 async function refreshPage() {
   const fresh = await refresh();
+  for (const field of edit.querySelectorAll("input")) {
+    const { defaultValue } = fresh.querySelector(`#edit [name="${field.name}"]`);
+    if (!isEdited(field)) field.value = defaultValue;
+    field.defaultValue = defaultValue;
+  }
   log.show(fresh.getElementById("log").dataset.logUrl);
   showTeacher();
 }
@@ -161,14 +169,20 @@ document.addEventListener("click", async (event) => {
 
 deletes("Delete this job with its metrics and files? This cannot be undone.", "/ui/jobs");
 
-document.getElementById("edit").addEventListener("submit", async (event) => {
+// Only what was edited is sent: the rest may have changed elsewhere since.
+edit.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const form = event.target, name = form.elements.name.value.trim();
-  const response = await request("PATCH", base, { name: name || null, tags: form.elements.tags.value.split(/[\s,]+/).filter(Boolean) });
-  if (!response) return;
-  form.closest("details").open = false;
+  const { name, tags } = edit.elements, changes = {};
+  if (isEdited(name)) changes.name = name.value.trim() || null;
+  if (isEdited(tags)) changes.tags = tags.value.split(/[\s,]+/).filter(Boolean);
+  if (Object.keys(changes).length && !(await request("PATCH", base, changes))) return;
+  for (const field of [name, tags]) field.defaultValue = field.value;
+  edit.closest("details").open = false;
   document.activeElement?.blur();
   await refreshPage();
+});
+edit.closest("details").addEventListener("toggle", async ({ target }) => {
+  if (target.open) await refreshPage().catch((error) => markStale(true, error));
 });
 
 followOptions(group, charts.loss);
