@@ -9,12 +9,17 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import delete
 
+from tests.browser.conftest import clear_expected
 from tests.browser.gallery import STUDENTS, Gallery
+from tests.support.factories import claimed, queued
+from tests.support.runs import fail
 from tests.support.tiny import wait_until
+from ttm_client import Client
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.models import Job, Metric
-from ttm_jobs.repositories.run_data import metrics
+from ttm_jobs.repositories.jobs.leases import fence
+from ttm_jobs.repositories.run_data import metrics, recording
 
 LAST_ACCURACY = "student 70.81%"
 
@@ -307,6 +312,56 @@ def test_curves_stay_with_their_jobs_when_the_groups_change(page: Page, gallery:
         with session_scope(gallery.engine) as session:
             session.get_one(Job, running).spec = spec
             session.execute(delete(Metric).where(Metric.job_id == running, Metric.step == 100))
+
+
+def test_metric_chosen_without_a_connection_is_drawn_when_it_is_back(
+    page: Page, gallery: Gallery, console_errors: list[str]
+) -> None:
+    first, second = gallery.jobs["succeeded"][:2]
+    page.goto(f"{gallery.url}/ui/compare?job={first}&job={second}")
+    chart(page, "overlay", 2)
+    page.context.set_offline(True)
+    page.get_by_label("Metric").select_option("train/loss")
+    curves = page.locator('[data-chart="overlay"]')
+    expect(curves).to_contain_text("The curves could not be loaded.")
+    expect(page.locator("#stale")).to_contain_text("Connection lost.")
+    page.context.set_offline(False)
+    expect(curves.locator("polyline")).to_have_count(2)
+    expect(page.locator("#stale")).to_be_hidden()
+    clear_expected(page, console_errors)  # of the failed requests
+
+
+@pytest.mark.parametrize("choice", [None, "train/loss"])
+def test_accuracy_is_drawn_once_it_is_reported(page: Page, gallery: Gallery, choice: str | None) -> None:
+    """Losses are reported first. A metric that the user has chosen stays."""
+    leases = [claimed(gallery.engine, queued(gallery.engine)) for _ in range(2)]
+    jobs = [lease.job_id for lease in leases]
+
+    def report(step: int, values: dict[str, float]) -> None:
+        for lease in leases:
+            with session_scope(gallery.engine) as session:
+                job = fence(session, lease)
+                recording.metrics(session, job, {"step": step, "epoch": step / 10, "values": values}, now(session))
+                metrics.upsert(session, job, [metrics.Point(step, step / 10, values, now(session))])
+
+    report(1, {"train/ce": 0.9, "train/loss": 1.0})
+    try:
+        page.goto(f"{gallery.url}/ui/compare?job={jobs[0]}&job={jobs[1]}")
+        metric = page.get_by_label("Metric")
+        expect(metric).to_have_value("train/ce")
+        if choice:
+            metric.select_option(choice)
+        report(2, {"train/ce": 0.8, "train/loss": 0.9, "validation/top1": 0.5})
+        expect(metric.locator("option", has_text="validation/top1")).to_have_count(1)
+        expect(metric).to_have_value(choice or "validation/top1")
+        expect(page.locator('[data-chart="overlay"] .legend button').first).to_contain_text(
+            "0.9" if choice else "50.00%"
+        )
+    finally:
+        for lease in leases:
+            fail(gallery.engine, lease)
+            with Client(gallery.url) as client:
+                client.jobs.delete(lease.job_id)
 
 
 def test_key_presses_are_read_out(page: Page, gallery: Gallery) -> None:

@@ -3,7 +3,7 @@ import { Chart } from "../charts/chart.js";
 import { Group } from "../charts/group.js";
 import { followOptions } from "../charts/options.js";
 import { scatter } from "../charts/scatter.js";
-import { every, refresh } from "../live.js";
+import { every, markStale, refresh } from "../live.js";
 
 const TERMINAL = ["succeeded", "failed", "cancelled"];
 /** The groups of the table, and their jobs; a job has the color of its group. */
@@ -58,35 +58,74 @@ async function extend({ job, started }, metric) {
   }
 }
 
+// Whether the curves of the chosen metric could not be loaded. They are loaded again when the service answers.
+let incomplete = false;
+
 async function drawCurves() {
   const metric = metricChoice.value;
   chart.clear();
-  Object.assign(chart, metric.endsWith("top1") ? SHARES : NUMBERS);
+  Object.assign(chart, /\/(top1|agreement)$/.test(metric) ? SHARES : NUMBERS);
   chart.label = metric;
+  chart.none.textContent = "No data.";
   lastSteps.clear();
-  await Promise.all(jobs.map((job) => extend(job, metric)));
-  chart.schedule();
+  try {
+    await Promise.all(jobs.map((job) => extend(job, metric)));
+    if (metricChoice.value === metric) incomplete = false;
+  } catch (error) {
+    // What has arrived of another metric is no longer shown.
+    if (metricChoice.value !== metric) return;
+    incomplete = true;
+    chart.none.textContent = "The curves could not be loaded. They will appear once the service can be reached.";
+    throw error;
+  } finally {
+    chart.schedule();
+  }
+}
+
+/** Draws the curves, or shows that they are missing. */
+const tryToDraw = () => drawCurves().catch((error) => markStale(true, error));
+
+// Jobs report their accuracy later than their losses. It is shown then, unless the user has chosen a metric.
+const isAccuracy = (name) => name === "validation/top1" || name === "validation/agreement";
+const defaultMetric = metricChoice.value;
+let chosen = false;
+
+/** Adds metrics that were not listed yet. Returns whether one of them was selected. */
+function addMetrics(names) {
+  const known = new Set([...metricChoice.options].map(({ value }) => value));
+  let selected = false;
+  for (const name of names.filter((each) => !known.has(each))) {
+    metricChoice.add(new Option(name));
+    if (chosen || !isAccuracy(name) || isAccuracy(metricChoice.value)) continue;
+    metricChoice.value = name;
+    selected = true;
+  }
+  return selected;
 }
 
 costChoice.addEventListener("change", drawCosts);
-metricChoice.addEventListener("change", () => { group.setZoom(null); drawCurves(); });
+metricChoice.addEventListener("change", () => {
+  chosen = true;
+  group.setZoom(null);
+  tryToDraw();
+});
 followOptions(group, chart);
 unzoom.addEventListener("click", () => group.setZoom(null));
 addEventListener("resize", drawCosts);
 // Going back and reloading restore the chosen cost and metric after this script has run.
 addEventListener("pageshow", () => {
+  chosen ||= metricChoice.value !== defaultMetric;
   drawCosts();
-  drawCurves();
+  tryToDraw();
 });
 every(4, async () => {
   const active = new Set(jobs.filter(({ state }) => !TERMINAL.includes(state)).map(({ job }) => job));
+  if (incomplete) await drawCurves();
   if (!active.size) return;
   const fresh = await refresh();
   jobs = rows();
   chart.order = order();
-  // A job that has started since may report metrics that were not listed.
-  const known = new Set([...metricChoice.options].map(({ value }) => value));
-  for (const option of fresh.querySelectorAll("[data-metric] option")) if (!known.has(option.value)) metricChoice.add(new Option(option.value));
   drawCosts();
-  await Promise.all(jobs.filter(({ job }) => active.has(job)).map((job) => extend(job, metricChoice.value)));
+  if (addMetrics([...fresh.querySelectorAll("[data-metric] option")].map(({ value }) => value))) await drawCurves();
+  else await Promise.all(jobs.filter(({ job }) => active.has(job)).map((job) => extend(job, metricChoice.value)));
 });
