@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Coroutine, Mapping
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
-from api.auth.callers import current_caller
+from api.auth.callers import Caller, current_caller
 from api.dashboard import formats
 from api.http.errors import DATABASE_RETRY, database_unavailable
 from api.http.field_errors import field_error
 from api.http.problems import MAX_FIELDS, FieldErrors
+from ttm_jobs import models
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE
 from ttm_jobs.errors import Invalid, NotFound, ServiceError
 
@@ -61,11 +63,6 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.globals["navigation"] = NAVIGATION
-# The pages that the command palette finds, as JSON.
-_environment.globals["destinations"] = json.dumps(
-    [{"href": path, "text": title, "note": section} for section, pages in NAVIGATION for _, path, title in pages]
-)
 _environment.filters |= {
     "against_teacher": formats.against_teacher,
     "ago": formats.ago,
@@ -87,9 +84,31 @@ _environment.filters |= {
 }
 
 
+# Pages that only submit.
+_SUBMITTING = ("new", "new study")
+
+
+@cache
+def _navigation(*, may_submit: bool) -> dict[str, Any]:
+    """What every page's header needs: `navigation`, and `destinations`, the pages that the command palette finds."""
+    shown = [
+        (section, [each for each in pages if may_submit or each[0] not in _SUBMITTING]) for section, pages in NAVIGATION
+    ]
+    found = [{"href": path, "text": title, "note": section} for section, pages in shown for _, path, title in pages]
+    return {"navigation": shown, "destinations": json.dumps(found)}
+
+
+def may_submit(caller: Caller | None) -> bool:
+    """Whether a caller may submit and change anything. Pages offer no such actions to others."""
+    return caller is None or caller.scope.includes(models.Scope.SUBMIT)
+
+
 def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A rendered page. Pages show the current state, so they must not be cached."""
-    html = _environment.get_template(template).render(caller=current_caller.get(), **values)
+    caller = current_caller.get()
+    may = may_submit(caller)
+    header = {"caller": caller, "may_submit": may, **_navigation(may_submit=may)}
+    html = _environment.get_template(template).render({**header, **values})
     return HTMLResponse(html, status, headers={"Cache-Control": "no-store"})
 
 

@@ -7,12 +7,14 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from tests.api.test_access import bearer, make_key
 from tests.api.test_job_lists import explain
 from tests.support.factories import queued
 from tests.support.runs import STUDENT_SHA256, claim, fail, succeed, train
 from tests.support.statements import statements
 from tests.support.studies import create_study
 from tests.support.study_jobs import end_study
+from ttm_jobs.models import Scope
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 
@@ -276,6 +278,30 @@ def test_unknown_address_under_ui_is_answered_with_a_page(client: TestClient) ->
     assert answer.status_code == 404
     assert answer.headers["content-type"].startswith("text/html")
     assert "There is no such page." in answer.text
+
+
+def test_pages_offer_readers_no_changes(
+    client: TestClient, engine: Engine, settings: Settings, jobs: dict[str, str]
+) -> None:
+    client.post("/teachers", json={"name": "ours", "teacher": {"checkpoint": "hf:timm/resnet18.a1_in1k"}})
+    client.post("/uploads", content=b"x")
+    client.put("/views/jobs/mine", json={"query": "state=failed"})
+    study_id = create_study(engine)
+    read, submit = (bearer(make_key(engine, scope=scope)) for scope in (Scope.READ, Scope.SUBMIT))
+    change = re.compile(r'data-(?:post|delete|delete-view|save|inspect|cancel)\b|/ui/new\b|<form id="edit"')
+    paths = [f"/ui/{name}" for name in ("jobs", "studies", "uploads", "teachers", "architectures", "recipes", "queue")]
+    paths += ["/", f"/ui/studies/{study_id}", *(f"/ui/jobs/{each}" for each in jobs.values())]
+    for path in paths:
+        page = client.get(path, headers=read)
+        assert page.status_code == 200
+        assert_clean(page.text)
+        assert change.findall(page.text) == [], path
+        assert change.findall(client.get(path, headers=submit).text)
+    for path in ("/ui/new", "/ui/new-study"):
+        answer = client.get(path, headers=read)
+        assert answer.status_code == 403
+        assert "requires the scope <code>submit</code>; yours is <code>read</code>." in answer.text
+        assert client.get(path, headers=submit).status_code == 200
 
 
 @pytest.mark.parametrize("address", ["/ui", "/ui/"])

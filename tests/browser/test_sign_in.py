@@ -18,6 +18,7 @@ from tests.support.openid_provider import OpenIdProvider, openid_provider
 from tests.support.sign_in import with_sign_on
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.database.tenancy import bound_to
+from ttm_jobs.models import Scope
 from ttm_jobs.settings import Settings
 
 DOCS_SCREENSHOT = "sign-in-1280-light"
@@ -30,6 +31,7 @@ class Service:
     provider: OpenIdProvider
     job_id: str
     key: str
+    read_key: str
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +42,13 @@ def service(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     engine = create_engine(settings.database_url)
     job_id = queued(bound_to(engine, "vision"), name="flowers")
     queued(bound_to(engine, "audio"), name="birds")
-    key = make_key(engine, "audio")
+    queued(bound_to(engine, "audio"), name="frogs")
+    key, read_key = make_key(engine, "audio"), make_key(engine, "audio", Scope.READ)
     with openid_provider() as provider:
         settings = with_sign_on(settings, provider)
         with served(settings) as url:
             provider.redirect_uris = {f"{url}/sign-in/callback"}
-            yield Service(url, settings, provider, job_id, key)
+            yield Service(url, settings, provider, job_id, key, read_key)
     engine.dispose()
 
 
@@ -99,6 +102,27 @@ def test_sign_in_with_a_key_and_notice_that_the_session_ended(
     notice.get_by_role("link").click()
     expect(page).to_have_url(f"{service.url}/sign-in?next=%2Fui%2Fjobs")
     clear_expected(page, console_errors)
+
+
+def test_a_reader_compares_jobs_and_is_offered_no_changes(
+    page: Page, service: Service, console_errors: list[str]
+) -> None:
+    page.goto(f"{service.url}/ui/jobs")
+    page.get_by_label("API key").fill(service.read_key)
+    page.get_by_role("button", name="Sign in with the key").click()
+    for name in ("birds", "frogs"):
+        page.get_by_label(f"Select {name}", exact=True).check()
+    expect(page.get_by_role("link", name="Compare", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel jobs")).to_have_count(0)
+    page.get_by_role("link", name="birds").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("birds")
+    with page.expect_response(lambda response: response.url.endswith(page.url.rpartition("/")[2])):
+        pass  # The page has updated itself.
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    expect(page.get_by_text("Edit name and tags")).to_have_count(0)
+    page.goto(f"{service.url}/ui/new")
+    expect(page.get_by_role("heading", level=1)).to_have_text("No access")
+    clear_expected(page, console_errors)  # of the refused page
 
 
 def test_a_provider_that_is_down_is_shown(page: Page, service: Service, console_errors: list[str]) -> None:

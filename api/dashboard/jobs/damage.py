@@ -11,8 +11,8 @@ from api.damage import service as damage_service
 from api.damage.schemas import ImageSort
 from api.damage.service import DifferentData, NoDamageReport
 from api.dashboard.jobs.table import Query as Address
-from api.dashboard.pages import PageRoute, page
-from api.dependencies import EngineDep, SettingsDep, StorageDep
+from api.dashboard.pages import PageRoute, may_submit, page
+from api.dependencies import CallerDep, EngineDep, SettingsDep, StorageDep
 from api.http.pagination import CursorParameter
 from api.http.types import JobId, is_id
 from api.jobs import service
@@ -54,6 +54,7 @@ def damage_page(
     engine: EngineDep,
     storage: StorageDep,
     settings: SettingsDep,
+    caller: CallerDep,
     against: Annotated[str, Query(max_length=100)] = "",
     outcome: Outcome | Literal[""] = "",
     class_name: Annotated[str, Query(alias="class", max_length=256)] = "",
@@ -87,7 +88,8 @@ def damage_page(
     return page(
         "damage.html",
         job=job,
-        predicts=predicts(job),
+        # A prediction is a POST request.
+        predicts=predicts(job) and may_submit(caller),
         report=report,
         problem=None,
         images=images,

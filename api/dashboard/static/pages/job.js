@@ -76,13 +76,14 @@ function showProgress(data) {
   document.querySelector("[data-speed]").textContent = data.images_per_second < 99.5 ? round(data.images_per_second) : Math.round(data.images_per_second);
 }
 
+// Absent for keys that may only read.
 const edit = document.getElementById("edit");
 const isEdited = (field) => field.value !== field.defaultValue;
 
 /** Updates the page. The log panel is kept and gets the log's current URL. Fields that the user has edited keep their text. */
 async function refreshPage() {
   const fresh = await refresh();
-  for (const field of edit.querySelectorAll("input")) {
+  for (const field of edit?.querySelectorAll("input") ?? []) {
     const { defaultValue } = fresh.querySelector(`#edit [name="${field.name}"]`);
     if (!isEdited(field)) field.value = defaultValue;
     field.defaultValue = defaultValue;
@@ -170,7 +171,7 @@ document.addEventListener("click", async (event) => {
 deletes("Delete this job with its metrics and files? This cannot be undone.", "/ui/jobs");
 
 // Only what was edited is sent: the rest may have changed elsewhere since.
-edit.addEventListener("submit", async (event) => {
+edit?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const { name, tags } = edit.elements, changes = {};
   if (isEdited(name)) changes.name = name.value.trim() || null;
@@ -181,7 +182,7 @@ edit.addEventListener("submit", async (event) => {
   document.activeElement?.blur();
   await refreshPage();
 });
-edit.closest("details").addEventListener("toggle", async ({ target }) => {
+edit?.closest("details").addEventListener("toggle", async ({ target }) => {
   if (target.open) await refreshPage().catch((error) => markStale(true, error));
 });
 

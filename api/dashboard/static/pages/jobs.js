@@ -2,6 +2,8 @@ import { every, fetchPage, request, swap } from "../live.js";
 
 const MAX_COMPARED = 20;
 const bar = document.getElementById("selection");
+// Absent for keys that may only read.
+const cancel = bar.querySelector("[data-cancel]");
 const selected = new Set();
 
 /** Updates the rows cell by cell, which keeps selection, scroll position and focus. */
@@ -41,7 +43,7 @@ function select() {
   const compare = bar.querySelector("[data-compare]");
   compare.hidden = selected.size < 2 || selected.size > MAX_COMPARED;
   compare.href = `/ui/compare?${[...selected].map((id) => `job=${id}`).join("&")}`;
-  bar.querySelector("[data-cancel]").disabled = !cancellable().length;
+  if (cancel) cancel.disabled = !cancellable().length;
 }
 
 const cancellable = () => [...selected].filter((id) => document.getElementById(`job-${id}`).dataset.cancel);
@@ -55,7 +57,7 @@ bar.querySelector("[data-clear]").addEventListener("click", () => {
   for (const box of document.querySelectorAll("td.pick input:checked")) box.checked = false;
   select();
 });
-bar.querySelector("[data-cancel]").addEventListener("click", async () => {
+cancel?.addEventListener("click", async () => {
   const jobs = cancellable();
   if (!confirm(`Cancel ${jobs.length} ${jobs.length === 1 ? "job" : "jobs"}?`)) return;
   if (await request("POST", "/jobs/cancel", { jobs })) await update();
