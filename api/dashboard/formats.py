@@ -125,6 +125,15 @@ def pretty_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
+_LINES, _CHARACTERS = 6, 500
+
+
+def excerpt(text: str) -> str:
+    """The first lines of a long text, with an ellipsis; a short text unchanged."""
+    kept = "\n".join(text.splitlines()[:_LINES])[:_CHARACTERS].rstrip()
+    return text if len(text.rstrip()) <= len(kept) else f"{kept} \N{HORIZONTAL ELLIPSIS}"
+
+
 def prose(text: str) -> Markup:
     """Plain text, with words between backticks as <code>."""
     parts = text.split("`")

@@ -70,6 +70,7 @@ _environment.filters |= {
     "compression_text": formats.compression_text,
     "count": formats.count,
     "duration": formats.duration,
+    "excerpt": formats.excerpt,
     "humanize": formats.humanize,
     "milliseconds": formats.milliseconds,
     "percent": formats.percent,

@@ -14,6 +14,8 @@ from tests.support.runs import STUDENT_SHA256, claim, fail, succeed, train
 from tests.support.statements import statements
 from tests.support.studies import create_study
 from tests.support.study_jobs import end_study
+from ttm_core.spec import recipes
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.models import Scope
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
@@ -271,6 +273,33 @@ def test_unknown_job_has_its_own_page(client: TestClient) -> None:
     assert answer.status_code == 404
     assert_clean(answer.text)
     assert "The job does not exist." in answer.text
+
+
+def test_missing_study_links_to_the_studies(client: TestClient) -> None:
+    answer = client.get(f"/ui/studies/{new_id()}")
+    assert answer.status_code == 404
+    assert '<a href="/ui/studies">All studies</a>' in answer.text
+
+
+def test_form_says_that_a_recipe_is_unknown(client: TestClient) -> None:
+    name = recipes.names()[0]
+    html = client.get(f"/ui/new?recipe={name}x").text
+    assert_clean(html)
+    assert f"No recipe is selected: unknown recipe &#39;{name}x&#39;; did you mean {name}" in html
+    assert "No recipe is selected" not in client.get(f"/ui/new?recipe={name}").text
+
+
+def test_long_messages_of_failures_are_shown_on_request(client: TestClient, engine: Engine, settings: Settings) -> None:
+    lines = [f"  line {number} {HOSTILE}" for number in range(40)]
+    job_id = queued(engine)
+    fail(engine, claim(engine, job_id), "\n".join(lines))
+    html = client.get(f"/ui/jobs/{job_id}").text
+    assert_clean(html)
+    start, _, whole = html.partition('id="failure"')[2].partition("<details><summary>Whole message")
+    assert "\n  line 5" in start
+    assert "line 6" not in start
+    assert "\n  line 39" in whole.partition("</details>")[0]
+    assert "line 6" not in client.get("/").text
 
 
 def test_unknown_address_under_ui_is_answered_with_a_page(client: TestClient) -> None:

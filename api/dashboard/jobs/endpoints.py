@@ -180,10 +180,12 @@ def new_page(
         "/student/architecture": student,
         "/dataset/uri": dataset,
     }
+    values = {**start.values} | {pointer: value for pointer, value in given.items() if value}
     return page(
         "new.html",
         recipes=[recipes.find(name) for name in recipes.names()],
-        values={**start.values} | {pointer: value for pointer, value in given.items() if value},
+        unknown_recipe=_unknown_recipe(str(values.get("/recipe") or "")),
+        values=values,
         rest=start.rest,
         origin=origin,
         normalizations=form.NORMALIZATIONS,
@@ -191,3 +193,13 @@ def new_page(
         training=form.training(),
         scheduling=form.scheduling(),
     )
+
+
+def _unknown_recipe(name: str) -> str | None:
+    """Why a recipe cannot be selected; None if it can, or none is named."""
+    try:
+        if name:
+            recipes.find(name)
+    except recipes.UnknownRecipe as error:
+        return str(error)
+    return None
