@@ -104,6 +104,55 @@ def test_sign_in_with_a_key_and_notice_that_the_session_ended(
     clear_expected(page, console_errors)
 
 
+def sign_in(page: Page, service: Service, path: str) -> None:
+    """Opens a page of the project `vision`."""
+    service.provider.subject = "lea-2"
+    page.goto(service.url + path)
+    page.get_by_role("link", name="Sign in with single sign-on").click()
+    page.get_by_role("button", name="Continue as lea-2").click()
+    expect(page.get_by_label("Project")).to_have_value("vision")
+
+
+def test_form_survives_the_end_of_its_session(
+    page: Page, service: Service, console_errors: list[str], tmp_path: Path
+) -> None:
+    sign_in(page, service, "/ui/new")
+    page.get_by_label("Student", exact=True).fill("resnet18")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("alert")).to_have_text("Your session has ended. Sign in again, then repeat this.")
+    teacher = tmp_path / "teacher.safetensors"
+    teacher.write_bytes(b"x")
+    page.get_by_label("File for teacher").set_input_files(teacher)
+    expect(page.locator("[data-upload]").first).to_contain_text("Your session has ended.")
+    with page.context.expect_page() as opened:
+        page.locator("#signed-out").get_by_role("link").click()
+    sign_in(opened.value, service, "/")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("alert")).to_contain_text("Correct the highlighted fields.")
+    expect(page.locator("#signed-out")).to_be_hidden()
+    expect(page.get_by_label("Student", exact=True)).to_have_value("resnet18")
+    clear_expected(page, console_errors)  # of the refused requests
+
+
+def test_project_selected_in_another_tab_changes_nothing_here(page: Page, service: Service) -> None:
+    """The session has one project: a form would submit to the other one."""
+    sign_in(page, service, "/ui/new")
+    page.get_by_label("Student", exact=True).fill("resnet18")
+    other = page.context.new_page()
+    other.goto(f"{service.url}/ui/jobs")
+    other.get_by_label("Project").select_option("audio")
+    expect(other).to_have_url(f"{service.url}/")
+    notice = page.locator("#other-project")
+    expect(notice).to_contain_text("Another tab has selected the project audio. This page shows vision.")
+    assert page.locator("main").evaluate("main => main.inert")
+    notice.get_by_role("button", name="Select vision again").click()
+    expect(notice).to_be_hidden()
+    expect(other.locator("#other-project")).to_contain_text("This page shows audio.")
+    assert not page.locator("main").evaluate("main => main.inert")
+    expect(page.get_by_label("Student", exact=True)).to_have_value("resnet18")
+
+
 def test_a_reader_compares_jobs_and_is_offered_no_changes(
     page: Page, service: Service, console_errors: list[str]
 ) -> None:

@@ -236,6 +236,58 @@ def test_interrupted_upload_resumes(
     clear_expected(page, console_errors)  # of the dropped requests
 
 
+def test_upload_says_whether_it_can_be_resumed(
+    page: Page, console_errors: list[str], sqlite_url: str, tmp_path: Path
+) -> None:
+    settings = make_settings(sqlite_url, tmp_path)
+    large, small = tmp_path / "large.bin", tmp_path / "small.bin"
+    large.write_bytes(bytes(settings.max_upload_bytes + 1))
+    small.write_bytes(os.urandom(1000))
+    failures: list[str] = []
+
+    def unavailable(route: Route) -> None:
+        """Fails the first part and the question for its offset, as a proxy does while the service restarts."""
+        if route.request.method in ("PATCH", "HEAD") and len(failures) < 2:
+            failures.append(route.request.method)
+            route.fulfill(status=503, body="<h1>Service Unavailable</h1>")
+        else:
+            route.continue_()
+
+    with served(settings) as url:
+        page.goto(f"{url}/ui/new")
+        field, chosen = page.get_by_label("Teacher", exact=True), page.get_by_label("File for teacher")
+        status = page.locator("[data-upload]").first
+        chosen.set_input_files(large)
+        expect(status).to_have_text(re.compile(r"^large.bin: The upload is larger than the limit of \d+ bytes\.$"))
+        assert chosen.evaluate("input => input.files.length") == 0, "the same file can be chosen again"
+        drop_files(page, "one.bin", "two.bin")
+        expect(status).to_have_text("2 files were dropped. Drop one file.")
+        page.route("**/uploads/*", unavailable)
+        chosen.set_input_files(small)
+        expect(field).to_have_value(re.compile("^upload:"))
+        assert failures == ["PATCH", "HEAD"]
+        page.context.set_offline(True)
+        chosen.set_input_files(small)
+        expect(status).to_have_text(
+            "small.bin: the service could not be reached. Choose the file again to resume the upload."
+        )
+        page.context.set_offline(False)
+    clear_expected(page, console_errors)  # of the failed requests
+
+
+def drop_files(page: Page, *names: str) -> None:
+    """Drops files into the field of the teacher."""
+    files = page.evaluate_handle(
+        """names => {
+            const data = new DataTransfer();
+            for (const name of names) data.items.add(new File(["x"], name));
+            return data;
+        }""",
+        list(names),
+    )
+    page.locator("[data-drop]").first.dispatch_event("drop", {"dataTransfer": files})
+
+
 def test_commands_submit_the_job_again(page: Page, stack: Stack, data: Path, tmp_path: Path) -> None:
     name = 'it\'s "quoted" $HOME `id` \\\\ steps=3'
     with Client(stack.url) as client:

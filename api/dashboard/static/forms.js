@@ -1,7 +1,7 @@
 // What the forms of jobs and studies share: fields addressed by JSON pointers, errors next to them, files and names.
 
 import { size } from "./charts/axes.js";
-import { showMessage } from "./live.js";
+import { SIGNED_OUT, showMessage, showSignedOut } from "./live.js";
 import { upload } from "./upload.js";
 
 /** Sets `value` at a JSON pointer of `spec`, creating the objects on the way. */
@@ -73,8 +73,9 @@ export async function send(form, path, spec, { faults = [], validate, required }
   let problem = { errors: faults };
   if (!faults.length) {
     const response = await post(path, spec), body = await response.json();
+    const signedOut = showSignedOut(response.status === 401) && response.status === 401;
     if (response.ok) return body;
-    problem = body;
+    problem = signedOut ? { detail: SIGNED_OUT } : body;
   }
   const found = problem.errors ?? [];
   showErrors(form, { ...problem, errors: found.length ? await allErrors(spec, found, validate, required) : [] });
@@ -132,36 +133,63 @@ export function suggestNames(form) {
   }
 }
 
-/** Uploads a file and enters its URI into the field. */
+// The last file that was chosen for each field.
+const latest = new WeakMap();
+
+/** Uploads a file and enters its URI into the field. Of several files that are uploaded into it at once, the last one is entered. */
 async function uploadInto(drop, file) {
   const bar = drop.querySelector("progress"), status = drop.querySelector("[data-upload]"), field = drop.querySelector("[name]");
+  const isLatest = () => latest.get(drop) === file;
+  latest.set(drop, file);
   const onProgress = (bytes) => {
+    if (!isLatest()) return;
     bar.value = bytes / Math.max(file.size, 1);
     status.textContent = `${file.name}: ${size(bytes)} of ${size(file.size)}`;
   };
   bar.hidden = false;
   try {
-    const uploaded = await upload(file, onProgress, (why) => { status.textContent = `${file.name}: ${why}; resuming at ${(100 * bar.value).toFixed(0)}% shortly`; });
-    const others = field.dataset.kind === "list" ? field.value.trim() : "";
+    const uploaded = await upload(file, onProgress, (why) => { if (isLatest()) status.textContent = `${file.name}: ${why}; resuming at ${(100 * bar.value).toFixed(0)}% shortly`; });
+    const isList = field.dataset.kind === "list", others = isList ? field.value.trim() : "";
+    if (!isLatest() && !isList) return;
     field.value = others ? `${others} ${uploaded.uri}` : uploaded.uri;
     status.textContent = `${file.name} uploaded: ${size(uploaded.size)}, SHA-256 ${uploaded.sha256.slice(0, 12)}…`;
   } catch (problem) {
-    status.textContent = `${file.name}: ${problem.message}. Choose the file again to resume the upload.`;
+    if (!isLatest()) return;
+    // Without a response, fetch fails with a TypeError.
+    const message = problem instanceof TypeError ? "the service could not be reached" : problem.message.replace(/\.$/, "");
+    status.textContent = `${file.name}: ${message}.${problem.final ? "" : " Choose the file again to resume the upload."}`;
   } finally {
-    bar.hidden = true;
+    if (isLatest()) bar.hidden = true;
+  }
+}
+
+/** Uploads what was dropped: one file, or into a list all files, one after the other. */
+async function uploadDropped(drop, { files, items }) {
+  const status = drop.querySelector("[data-upload]"), isList = drop.querySelector("[name]").dataset.kind === "list";
+  if ([...items].some((item) => item.webkitGetAsEntry?.()?.isDirectory)) {
+    status.textContent = "Folders cannot be uploaded. Drop a tar or zip archive, or enter the URI of the folder.";
+  } else if (files.length > 1 && !isList) {
+    status.textContent = `${files.length} files were dropped. Drop one file.`;
+  } else {
+    for (const file of [...files]) await uploadInto(drop, file);
   }
 }
 
 /** Uploads files that are dropped on, or chosen in, the fields with data-drop. */
 export function acceptFiles(form) {
   for (const drop of form.querySelectorAll("[data-drop]")) {
-    drop.querySelector("[data-file]").addEventListener("change", ({ target }) => { if (target.files.length) uploadInto(drop, target.files[0]); });
+    drop.querySelector("[data-file]").addEventListener("change", ({ target }) => {
+      const [file] = target.files;
+      // Without this, choosing the same file again would be no change.
+      target.value = "";
+      if (file) uploadInto(drop, file);
+    });
     drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
     drop.addEventListener("dragleave", () => drop.classList.remove("over"));
     drop.addEventListener("drop", (event) => {
       event.preventDefault();
       drop.classList.remove("over");
-      if (event.dataTransfer.files.length) uploadInto(drop, event.dataTransfer.files[0]);
+      uploadDropped(drop, event.dataTransfer);
     });
   }
 }

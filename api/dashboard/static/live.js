@@ -63,6 +63,8 @@ export async function refresh() {
 /** Shows or hides the notice that the page may be out of date. `error` is that of `fetchPage`, if it failed. */
 export function markStale(stale, error = {}) {
   const { status } = error;
+  // The notice about the session says it already.
+  if (status === 401 && document.getElementById("signed-out")) return;
   const cause = status === undefined ? "Connection lost." : status === 404 ? "What this page shows no longer exists." : `The service answered with HTTP ${status}.`;
   document.title = document.title.replace(/^(⚠ offline · )?/, stale ? "⚠ offline · " : "");
   document.body.classList.toggle("is-stale", stale);
@@ -71,12 +73,21 @@ export function markStale(stale, error = {}) {
   notice.hidden = !stale;
 }
 
-/** Shows or hides the notice that the session has ended, with a link that leads back to this page. */
-function showSignedOut(ended) {
+/** What a request without a valid session fails with. */
+export const SIGNED_OUT = "Your session has ended. Sign in again, then repeat this.";
+
+/**
+ * Shows or hides the notice that the session has ended. Its link leads back to this page; on a form it opens another tab, because
+ * what has been entered would be lost. Returns false on pages that need no session.
+ */
+export function showSignedOut(ended) {
   const notice = document.getElementById("signed-out");
-  if (!notice) return;
-  notice.querySelector("a").href = `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+  if (!notice) return false;
+  const link = notice.querySelector("a"), entered = document.querySelector("form.with-aside") !== null;
+  link.href = `/sign-in?next=${encodeURIComponent(entered ? "/" : location.pathname + location.search)}`;
+  link.target = entered ? "_blank" : "";
   notice.hidden = !ended;
+  return true;
 }
 
 /** Calls `update` every `seconds` while the page is visible, and immediately when it becomes visible again. */
@@ -110,7 +121,8 @@ export async function request(method, path, json) {
     showMessage("The service could not be reached, so the change may not have been made. Reload the page to check.");
     return null;
   }
-  showMessage(response.ok ? "" : problemText(body));
+  const signedOut = showSignedOut(response.status === 401) && response.status === 401;
+  showMessage(response.ok ? "" : signedOut ? SIGNED_OUT : problemText(body));
   return response.ok ? { status: response.status, body } : null;
 }
 
