@@ -13,7 +13,7 @@ from api.auth.oidc.errors import NoAccess, SignInRefused
 from api.auth.oidc.requests import LIFETIME_SECONDS, local_path
 from api.auth.oidc.sign_on import SignOn
 from api.auth.origin import RequestOrigin
-from api.dashboard.pages import page
+from api.dashboard.pages import PageRoute, page
 from api.dependencies import CallerDep, Services, ServicesDep
 from api.sign_in import service
 from api.sign_in.schemas import KeySignIn, ProjectChoice, SignedOut
@@ -21,6 +21,8 @@ from ttm_jobs.errors import ServiceError, Unauthorized
 from ttm_jobs.settings import Settings
 
 router = APIRouter(include_in_schema=False)
+# What a browser opens, so that errors are pages, too.
+pages = APIRouter(route_class=PageRoute)
 
 Next = Annotated[str, Query(alias="next")]
 # The provider's error codes come from the address bar, so they are not shown.
@@ -43,13 +45,13 @@ async def _sign_on(services: ServicesDep) -> SignOn:
 SignOnDep = Annotated[SignOn, Depends(_sign_on)]
 
 
-@router.get("/sign-in")
+@pages.get("/sign-in")
 def sign_in_page(path: Next = "/") -> HTMLResponse:
     """Asks for single sign-on or an API key."""
     return _page(path)
 
 
-@router.get("/sign-in/start")
+@pages.get("/sign-in/start")
 async def start(request: Request, services: ServicesDep, sign_on: SignOnDep, path: Next = "/") -> Response:
     """Redirects to the identity provider."""
     try:
@@ -62,7 +64,7 @@ async def start(request: Request, services: ServicesDep, sign_on: SignOnDep, pat
     return response
 
 
-@router.get("/sign-in/callback")
+@pages.get("/sign-in/callback")
 async def callback(
     request: Request,
     services: ServicesDep,
@@ -93,6 +95,9 @@ async def callback(
     _set_session(response, request, services, finished.token)
     cookies.delete(response, request.scope, SIGN_IN)
     return response
+
+
+router.include_router(pages)
 
 
 @router.post("/sign-in/key", status_code=204)

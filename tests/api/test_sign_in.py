@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select, update
+from sqlalchemy.exc import OperationalError
 
 from api.app import create_app
 from tests.api.test_access import bearer, make_key
@@ -116,6 +118,16 @@ def test_groups_give_the_highest_scope_and_several_projects(client: TestClient, 
     sign_in(client, provider, "rui-3")
     assert client.get("/jobs").status_code == 200
     assert client.post("/jobs", json={}, headers=SAME_ORIGIN).status_code == 403
+
+
+def test_sign_in_without_a_database_is_answered_with_a_page(client: TestClient, provider: OpenIdProvider) -> None:
+    address = approve(provider, start(client))
+    failure = OperationalError("SELECT", {}, Exception("the server closed the connection"))
+    with patch("api.auth.oidc.sign_on.SignOn.finish", side_effect=failure):
+        answer = client.get(address, headers=BROWSER)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert "The database is unavailable." in answer.text
+    assert answer.headers["content-type"].startswith("text/html")
 
 
 def test_people_in_no_mapped_group_are_refused(client: TestClient, provider: OpenIdProvider) -> None:
