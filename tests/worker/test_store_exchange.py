@@ -21,6 +21,7 @@ from ttm_jobs.storage import Storage, build_storage
 from worker.teacher_stores.exchange import StoreExchange
 
 ROWS, BLOCKS = 12, 3
+ENDS = ROWS // BLOCKS * np.arange(1, BLOCKS + 1)
 LOGITS = np.random.default_rng(0).normal(size=(ROWS, 5)).astype(np.float16).astype(np.float32)
 
 
@@ -30,14 +31,14 @@ def key_of(seed: int = 0) -> StoreKey:
 
 def fill(root: Path, blocks: range, seed: int = 0) -> str:
     key = key_of(seed)
-    with open_store(root, key, build_codec("float16", 5), rows=ROWS, blocks=BLOCKS) as file:
+    with open_store(root, key, build_codec("float16", 5), ends=ENDS) as file:
         for block in blocks:
             file.write(block, block * 4, LOGITS[block * 4 : block * 4 + 4])
     return key.digest
 
 
 def read(root: Path) -> tuple[list[int], np.ndarray]:
-    with open_store(root, key_of(), build_codec("float16", 5), rows=ROWS, blocks=BLOCKS) as file:
+    with open_store(root, key_of(), build_codec("float16", 5), ends=ENDS) as file:
         return file.missing(np.arange(BLOCKS)), file.read(np.arange(ROWS))
 
 
@@ -87,7 +88,7 @@ def test_open_store_is_not_replaced(storage: Storage, tmp_path: Path) -> None:
     digest = fill(here, range(BLOCKS))
     assert exchange(storage, here).publish(digest)
     fill(there, range(1))
-    with open_store(there, key_of(), build_codec("float16", 5), rows=ROWS, blocks=BLOCKS):
+    with open_store(there, key_of(), build_codec("float16", 5), ends=ENDS):
         assert not exchange(storage, there).fetch(digest)
     assert exchange(storage, there).fetch(digest)
 

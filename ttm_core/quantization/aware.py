@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 from torch import nn
 
+from ttm_core.data.batches import images_per_epoch, steps_per_epoch
 from ttm_core.export.formats.int8 import Tune
 from ttm_core.export.onnx import without_normalization
 from ttm_core.methods.build import build_objective
@@ -15,6 +16,8 @@ from ttm_core.pipeline.train import fill_stores, saved_event, teacher_sources
 from ttm_core.precision import resolved_teacher_precision
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.method.methods import MethodSpec
+from ttm_core.spec.method.schedules import Ramp, at
 from ttm_core.spec.optimizer.optimizers import Cosine
 from ttm_core.training.distiller import Distiller
 from ttm_core.training.distributed import ONE_PROCESS
@@ -38,7 +41,7 @@ def build_tuner(run: ResolvedRun, context: RunContext, steps: int) -> Tune:
         student.to(context.device)
         with ExitStack() as stack:
             checkpoints = _Checkpoints(run, context, steps, start, stack)
-            trainer = _trainer(run, context, student, checkpoints, stack)
+            trainer = _trainer(run, context, _spec(run, steps), student, checkpoints, stack)
             checkpoints.restore(trainer)
             try:
                 trainer.train()
@@ -87,9 +90,14 @@ class _Checkpoints:
 
 
 def _trainer(
-    run: ResolvedRun, context: RunContext, student: nn.Module, checkpoints: _Checkpoints, stack: ExitStack
+    run: ResolvedRun,
+    context: RunContext,
+    spec: DistillSpec,
+    student: nn.Module,
+    checkpoints: _Checkpoints,
+    stack: ExitStack,
 ) -> Trainer:
-    spec, dataset, size = _spec(run.spec), run.dataset, run.preprocess.image_size
+    dataset, size = run.dataset, run.preprocess.image_size
     pixels = without_normalization(run.preprocess)
     views = run.views(context.device)
     sources = teacher_sources(run, views, context, stack)
@@ -132,11 +140,13 @@ def _trainer(
     )
 
 
-def _spec(spec: DistillSpec) -> DistillSpec:
-    """The spec of the fine-tuning."""
+def _spec(run: ResolvedRun, steps: int) -> DistillSpec:
+    """The spec of the fine-tuning after `steps` steps of the run."""
+    spec, clipping = run.spec, run.spec.training.gradient_clipping
     optimizer = spec.training.optimizer
     rate = resolved_learning_rate(optimizer) * _LEARNING_RATE_SHARE
-    slower = optimizer.model_copy(update={"learning_rate": rate})
+    # The quantized graph has neither the layers nor the classifier of the architecture.
+    slower = optimizer.model_copy(update={"learning_rate": rate, "layer_decay": None})
     training = spec.training.model_copy(
         update={
             "epochs": spec.quantize.epochs,
@@ -144,16 +154,26 @@ def _spec(spec: DistillSpec) -> DistillSpec:
             "views": spec.training.view_count,
             "optimizer": slower,
             "schedule": Cosine(),
+            "gradient_clipping": None if clipping is not None and clipping.kind == "agc" else clipping,
             "ema": None,
             "early_stopping_patience": None,
             "precision": "float32",
             "devices": 1,
         }
     )
-    method = spec.method
+    images = images_per_epoch(run.dataset.train, spec.training.unlabelled_ratio)
+    per_epoch = steps_per_epoch(images, spec.training.images_per_step, spec.training.devices)
+    method = _with_final_values(spec.method, steps / per_epoch, spec.training.epoch_count)
     if getattr(method, "features", None) is not None:
         method = method.model_copy(update={"features": None})
     return spec.model_copy(update={"training": training, "method": method})
+
+
+def _with_final_values(method: MethodSpec, epoch: float, epochs: int) -> MethodSpec:
+    """The method with its ramps replaced by their values at the end of the run, which they would start again."""
+    values = {name: getattr(method, name) for name in type(method).model_fields}
+    final = {name: at(value, epoch, epochs) for name, value in values.items() if isinstance(value, Ramp)}
+    return method.model_copy(update=final)
 
 
 def _ignore(event: events.Event) -> None:

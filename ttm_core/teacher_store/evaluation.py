@@ -51,7 +51,8 @@ def evaluation_logits(
         return
     key = evaluation_key(teacher, split, precision=precision, device=device, block=batch)
     root = stores.root / FOLDER
-    with open_store(root, key, Float32(teacher.classes), rows=len(split), blocks=len(batches)) as file:
+    ends = np.cumsum([len(indices) for indices in batches])
+    with open_store(root, key, Float32(teacher.classes), ends=ends) as file:
         prune(root, stores.max_bytes // _SHARE)
         missing = set(file.missing(np.arange(len(batches))))
         absent = (indices for block, indices in enumerate(batches) if block in missing)

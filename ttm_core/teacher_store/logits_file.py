@@ -1,5 +1,6 @@
 """A memory-mapped file of logit rows, and a file of the blocks that are present."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -10,21 +11,43 @@ from ttm_core.teacher_store.codecs import Codec
 
 _SYNC_BYTES = 64 * 2**20
 
+log = logging.getLogger("ttm_core")
+
 
 class LogitsFile:
     """Records of logits by row. A block of rows is present only when it is durable.
 
     Rows are written and synced before the byte that marks their block as present, so a block is complete after a crash
     or absent. Processes may write the same block concurrently, because equal keys give equal bytes. The file is sparse.
+
+    Blocks beyond the end of a truncated or missing file of rows become absent again. The file is extended by zeros,
+    which would be read as logits.
+
+    Args:
+        folder: of the store.
+        codec: of a row.
+        ends: int64 [blocks] the row after the last one of each block, increasing.
     """
 
-    def __init__(self, folder: Path, codec: Codec, *, rows: int, blocks: int) -> None:
+    def __init__(self, folder: Path, codec: Codec, *, ends: NDArray[np.int64]) -> None:
         self._codec = codec
         folder.mkdir(parents=True, exist_ok=True)
-        self._data = _sized(folder / "rows", rows * codec.dtype.itemsize)
+        rows, blocks = int(ends[-1]), len(ends)
         self._marks = _sized(folder / "present", blocks)
-        self._map = np.memmap(folder / "rows", codec.dtype, "r", shape=(rows,))
         self._present = np.memmap(folder / "present", np.uint8, "r", shape=(blocks,))
+        # Before the size of the file, which other processes extend before they mark a block.
+        marked = self._present.nonzero()[0]
+        self._data = os.open(folder / "rows", os.O_RDWR | os.O_CREAT, 0o644)
+        lost = marked[ends[marked] * codec.dtype.itemsize > os.fstat(self._data).st_size]
+        if len(lost):
+            log.warning(
+                "teacher store %s: %d blocks are beyond the end of its file and count as missing", folder, len(lost)
+            )
+            for block in lost.tolist():
+                os.pwrite(self._marks, b"\0", block)
+            os.fdatasync(self._marks)
+        _extend(self._data, rows * codec.dtype.itemsize)
+        self._map = np.memmap(folder / "rows", codec.dtype, "r", shape=(rows,))
         self._pending: list[int] = []
         self._pending_bytes = 0
 
@@ -73,6 +96,10 @@ class LogitsFile:
 def _sized(path: Path, size: int) -> int:
     """Opens a sparse file of at least this size. Returns its descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    _extend(descriptor, size)
+    return descriptor
+
+
+def _extend(descriptor: int, size: int) -> None:
     if os.fstat(descriptor).st_size < size:
         os.ftruncate(descriptor, size)
-    return descriptor

@@ -56,6 +56,15 @@ class Rows:
         """The number of blocks of all numbered views."""
         return self._first_block[-1]
 
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """The row after the last one of each block: int64 [blocks]."""
+        starts = zip(self._first_row, self._fresh, strict=False)
+        ends = [
+            np.minimum(np.arange(0, len(fresh), self._block) + self._block, len(fresh)) + row for row, fresh in starts
+        ]
+        return np.concatenate(ends)
+
     def rows_of(self, indices: NDArray[np.int64], view: int) -> NDArray[np.int64]:
         """The rows of images of the split in a numbered view: int64 [B]."""
         ranks = self._rank[indices]

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ttm_core.file_lock import FileLock
 from ttm_core.models.weights import write_durably
 from ttm_core.teacher_store.codecs import Codec
@@ -36,8 +39,9 @@ class StoreInfo:
 
 
 @contextmanager
-def open_store(root: Path, key: StoreKey, codec: Codec, *, rows: int, blocks: int) -> Iterator[LogitsFile]:
-    """Opens the store of a key, and creates it if necessary. `prune` does not delete open stores.
+def open_store(root: Path, key: StoreKey, codec: Codec, *, ends: NDArray[np.int64]) -> Iterator[LogitsFile]:
+    """Opens the store of a key, and creates it if necessary. `prune` does not delete open stores. `ends` are those of
+    `LogitsFile`.
 
     Runs with different numbers of views share a store: row numbers do not depend on the number of views, and the file
     grows to the largest number.
@@ -50,7 +54,7 @@ def open_store(root: Path, key: StoreKey, codec: Codec, *, rows: int, blocks: in
         if not about.exists():
             write_durably(about, json.dumps(asdict(key), indent=2, sort_keys=True).encode())
         os.utime(about)
-        file = LogitsFile(folder, codec, rows=rows, blocks=blocks)
+        file = LogitsFile(folder, codec, ends=ends)
         try:
             yield file
         finally:

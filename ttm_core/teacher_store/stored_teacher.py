@@ -48,7 +48,7 @@ def open_stored_teacher(
     # Claims close after the file, which makes the claimed blocks durable.
     with (
         Claims(stores.root, key.digest) as claims,
-        open_store(stores.root, key, codec, rows=rows.count, blocks=rows.blocks) as file,
+        open_store(stores.root, key, codec, ends=rows.ends) as file,
     ):
         prune(stores.root, stores.max_bytes)
         yield StoredTeacher(

@@ -2,11 +2,13 @@
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.support.int8_units import HAS_INT8_UNITS
 from tests.ttm_core import factories
+from ttm_core.methods import build
 from ttm_core.pipeline.distill import distill
 from ttm_core.report.schema import ExportedFile, Report
 from ttm_core.spec.events import CheckpointSaved, Event, Log, Result
@@ -66,6 +68,39 @@ def test_killed_training_resumes_from_its_checkpoint_with_the_same_result(traine
     assert f"quantization-aware training resumes from step {steps_per_epoch}" in messages
     for name in ("student.safetensors", "student-int8.onnx"):
         assert (tmp_path / "out" / name).read_bytes() == (folder / "out" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "training",
+    [{"gradient_clipping": {"kind": "agc", "value": 0.01}}, {"optimizer": {"name": "adamw", "layer_decay": 0.5}}],
+    ids=["agc", "layer decay"],
+)
+def test_training_of_options_that_need_the_layers_of_the_architecture(training, digits_idx, teacher_file, tmp_path):
+    quantize = {"mode": "aware", "epochs": 1}
+    spec = factories.spec(digits_idx, teacher_file, exports=["onnx_int8"], quantize=quantize, training=training)
+    distill(spec, tmp_path)
+    form = int8_of(tmp_path)
+    assert (form.reason, form.quantization.aware.reason) == (None, None)
+
+
+def test_ramps_do_not_start_again(digits_idx, teacher_file, tmp_path, monkeypatch):
+    """The temperature and weight of quantization-aware training are those of the run's last step."""
+    used = []
+    losses = build.losses
+
+    def kd(z, v, *, temperature):
+        used.append(temperature)
+        return losses.kd(z, v, temperature=temperature)
+
+    monkeypatch.setattr(build, "losses", SimpleNamespace(kd=kd))
+    method = {"kind": "kd", "gamma": {"kind": "linear", "first": 0.5, "last": 0.25}}
+    quantize = {"mode": "aware", "epochs": 1}
+    result = distill(
+        factories.spec(digits_idx, teacher_file, method=method, quantize=quantize, exports=["onnx_int8"]), tmp_path
+    )
+    trained = used[-result.steps // 2 :]  # half as many epochs
+    assert trained == [pytest.approx(4.0)] * len(trained)
+    assert used[0] == pytest.approx(2.0)
 
 
 def test_auto_trains_after_a_loss_or_many_changed_classes(digits_idx, teacher_file, tmp_path):

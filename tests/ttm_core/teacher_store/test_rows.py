@@ -80,6 +80,7 @@ def test_blocks_contain_every_row_once(augmentation):
     for block in range(rows.blocks):
         view, first_row, indices = rows.members(block)
         assert 0 < len(indices) <= 16
+        assert rows.ends[block] == first_row + len(indices)
         assert (rows.rows_of(indices, view) == first_row + np.arange(len(indices))).all()
         held += list(range(first_row, first_row + len(indices)))
     assert held == list(range(rows.count))

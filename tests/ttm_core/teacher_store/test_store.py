@@ -180,7 +180,7 @@ from pathlib import Path
 from ttm_core.teacher_store import logits_file
 from ttm_core.teacher_store.codecs import build_codec
 logits_file._SYNC_BYTES = 3 * 64 * 100 * 2
-file = logits_file.LogitsFile(Path(sys.argv[1]), build_codec(sys.argv[2], 100), rows=128_000, blocks=2000)
+file = logits_file.LogitsFile(Path(sys.argv[1]), build_codec(sys.argv[2], 100), ends=64 * np.arange(1, 2001))
 print("ready", flush=True)
 for start in range(0, 2000, 10):
     for block in file.missing(np.arange(start, start + 10)):
@@ -205,7 +205,7 @@ def test_killed_writer_leaves_no_partial_rows(tmp_path, encoding):
             writer.send_signal(signal.SIGKILL)
             writer.wait()
             writer.stdout.close()
-        file = LogitsFile(tmp_path / "store", build_codec(encoding, 100), rows=128_000, blocks=2000)
+        file = LogitsFile(tmp_path / "store", build_codec(encoding, 100), ends=64 * np.arange(1, 2001))
         for block in set(range(2000)) - set(file.missing(np.arange(2000))):
             rows = file.read(np.arange(block * 64, block * 64 + 64))
             assert (rows == block).all()
@@ -215,7 +215,7 @@ def test_killed_writer_leaves_no_partial_rows(tmp_path, encoding):
 
 
 def small_file(folder: Path, *, rows: int, blocks: int, classes: int) -> LogitsFile:
-    return LogitsFile(folder, build_codec("float16", classes), rows=rows, blocks=blocks)
+    return LogitsFile(folder, build_codec("float16", classes), ends=rows // blocks * np.arange(1, blocks + 1))
 
 
 def test_block_is_present_only_once_durable(tmp_path):
@@ -231,8 +231,27 @@ def test_block_is_present_only_once_durable(tmp_path):
     other.close()
 
 
+@pytest.mark.parametrize("left", [None, 0, 11])
+def test_blocks_beyond_a_truncated_file_are_missing(tmp_path, left, caplog):
+    """The file is extended by zeros, which must not be read as logits. A row has 4 bytes here."""
+    file = small_file(tmp_path, rows=10, blocks=5, classes=2)
+    for block in range(4):
+        file.write(block, 2 * block, np.ones((2, 2), np.float32))
+    file.close()
+    if left is None:
+        (tmp_path / "rows").unlink()
+    else:
+        os.truncate(tmp_path / "rows", left)
+    expected = [1, 2, 3] if left else [0, 1, 2, 3]
+    for _ in range(2):  # also after the file has its size again
+        file = small_file(tmp_path, rows=10, blocks=5, classes=2)
+        assert file.missing(np.arange(5)) == [*expected, 4]
+        file.close()
+    assert f"{len(expected)} blocks are beyond the end" in caplog.text
+
+
 def test_store_file_is_sparse(tmp_path):
-    with open_store(tmp_path, KEY, build_codec("float16", 100), rows=1_000_000, blocks=10_000) as file:
+    with open_store(tmp_path, KEY, build_codec("float16", 100), ends=100 * np.arange(1, 10_001)) as file:
         file.write(5003, 500_300, np.ones((100, 100), np.float32))
     (info,) = list_stores(tmp_path)
     assert 20_000 <= info.bytes < 300_000
@@ -241,10 +260,10 @@ def test_store_file_is_sparse(tmp_path):
 def test_pruning_deletes_least_recently_used_stores_that_are_not_open(tmp_path):
     keys = [replace(KEY, seed=seed) for seed in range(4)]
     for age, key in enumerate(keys):
-        with open_store(tmp_path, key, build_codec("float16", 100), rows=1000, blocks=1) as file:
+        with open_store(tmp_path, key, build_codec("float16", 100), ends=np.array([1000])) as file:
             file.write(0, 0, np.ones((1000, 100), np.float32))
         os.utime(tmp_path / key.digest / "key.json", (1000 + age, 1000 + age))
-    with open_store(tmp_path, keys[0], build_codec("float16", 100), rows=1000, blocks=1):
+    with open_store(tmp_path, keys[0], build_codec("float16", 100), ends=np.array([1000])):
         os.utime(tmp_path / keys[0].digest / "key.json", (1, 1))
         assert prune(tmp_path, 450_000) == [keys[1].digest, keys[2].digest]
     assert [info.digest for info in list_stores(tmp_path)] == [keys[3].digest, keys[0].digest]
