@@ -15,6 +15,7 @@ from ttm_core.models.teachers.load import Teacher
 from ttm_core.models.weights import hash_tensors
 from ttm_core.precision import Precision
 from ttm_core.teacher_store.codecs import Encoding
+from ttm_measure.machine import cpu_model
 
 FORMAT = 5
 """Raised when stored bits mean something else: a store's layout, the pixels of a view or a teacher's arithmetic."""
@@ -24,8 +25,8 @@ FORMAT = 5
 class StoreKey:
     """Everything that determines the bits of stored logits. Runs with equal keys share a store.
 
-    This includes the device and, on a CPU, the number of threads, which change rounding: a run must read the same
-    logits whether it computed them itself or not.
+    This includes the device and, on a CPU, its instructions and the number of threads, which change rounding: a run
+    must read the same logits whether it computed them itself or not.
     """
 
     teacher: str
@@ -91,7 +92,17 @@ def _device_arithmetic(device: torch.device) -> dict[str, Any]:
             "tf32": torch.backends.cudnn.allow_tf32,
             "deterministic": torch.backends.cudnn.deterministic,
         }
-    return {"device": device.type, "threads": torch.get_num_threads()}
+    # The names of virtual processors are often those of several generations.
+    capabilities = torch.cpu.get_capabilities()
+    return {
+        "device": device.type,
+        "processor": cpu_model(),
+        "instructions": [
+            torch.backends.cpu.get_cpu_capability(),
+            *sorted(name for name, value in capabilities.items() if value is True),
+        ],
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _teacher_hash(teacher: Teacher) -> str:

@@ -22,6 +22,7 @@ from ttm_core.data.views import Views
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.spec.dataset import CropFlip
 from ttm_core.spec.job import TeacherSpec
+from ttm_core.teacher_store import key as key_module
 from ttm_core.teacher_store.codecs import Encoding, build_codec
 from ttm_core.teacher_store.key import StoreKey, store_key
 from ttm_core.teacher_store.logits_file import LogitsFile
@@ -131,9 +132,23 @@ def test_more_views_grow_the_same_store(tmp_path, teacher, split):
 
 @pytest.mark.parametrize(
     "change",
-    ["weights", "class_map", "images", "split", "augmentation", "size", "seed", "precision", "encoding", "threads"],
+    [
+        "weights",
+        "class_map",
+        "images",
+        "split",
+        "augmentation",
+        "size",
+        "seed",
+        "precision",
+        "encoding",
+        "threads",
+        "processor",
+        "instructions",
+        "units",
+    ],
 )
-def test_key_contains_everything_that_affects_logits(change, teacher, split):
+def test_key_contains_everything_that_affects_logits(change, teacher, split, monkeypatch):
     def digest(
         teacher=teacher, split=split, augmentation=None, size=8, seed=0, precision="float32", encoding="float16"
     ):
@@ -171,6 +186,16 @@ def test_key_contains_everything_that_affects_logits(change, teacher, split):
             torch.set_num_threads(2)
             after = digest()
             torch.set_num_threads(1)
+        case "processor":
+            monkeypatch.setattr(key_module, "cpu_model", lambda: "another processor")
+            after = digest()
+        case "instructions":
+            monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another")
+            after = digest()
+        case "units":
+            units = torch.cpu.get_capabilities()
+            monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {**units, "amx_bf16": not units.get("amx_bf16")})
+            after = digest()
     assert after != before
 
 
