@@ -29,7 +29,7 @@ def render() -> str:
     command = typer.main.get_command(app)
     made = get_docs_for_click(obj=command, ctx=typer.Context(command), name="ttm")
     # Every command has the same exit codes, so the page lists them once.
-    _, first, rest = unescape(made).replace(EXIT_CODES, "").partition("## `ttm submit`")
+    _, first, rest = unescape(made).replace("\\[", "[").replace(EXIT_CODES, "").partition("## `ttm submit`")
     text = _HEAD + _exit_codes() + first + rest
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 

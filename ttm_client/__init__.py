@@ -15,6 +15,7 @@ from ttm_client.errors import (
     NotFound,
     ServerError,
     Unavailable,
+    UnexpectedResponse,
     WaitTimeout,
 )
 from ttm_client.models.base import to_frame
@@ -170,6 +171,7 @@ __all__ = [
     "TeacherCheck",
     "TeacherStore",
     "Unavailable",
+    "UnexpectedResponse",
     "Upload",
     "Usage",
     "View",

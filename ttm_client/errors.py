@@ -39,6 +39,14 @@ class ChecksumMismatch(ClientError):
     """
 
 
+class UnexpectedResponse(ClientError):
+    """The response is not one of this service: the URL redirects, or a proxy or another program answered.
+
+    >>> issubclass(UnexpectedResponse, ClientError)
+    True
+    """
+
+
 class WaitTimeout(ClientError):
     """The job did not end within the `timeout` of `wait`.
 

@@ -1,9 +1,11 @@
 """Typed arguments of the client's methods."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypedDict
+
+from pydantic import BaseModel
 
 Part = str | os.PathLike[str] | Mapping[str, Any]
 """A URI, a name or a local path, or an object with the fields of the API."""
@@ -113,13 +115,24 @@ class JobFilters(TypedDict, total=False):
     created_before: datetime | str
 
 
-def as_body(states: Sequence[str], tags: Sequence[str], filters: JobFilters) -> dict[str, Any]:
+def items(values: Iterable[str]) -> list[str]:
+    """The values in their order. A string is one value, not its characters, and a job not its fields."""
+    return [values] if isinstance(values, str | BaseModel) else [*values]
+
+
+def as_body(states: Iterable[str], tags: Iterable[str], filters: JobFilters) -> dict[str, Any]:
     """Filters as the `filter` of a change of several jobs."""
-    return {"state": [*states], "tag": [*tags], **as_query(filters)}
+    return {"state": items(states), "tag": items(tags), **as_query(filters)}
 
 
 def as_query(filters: JobFilters) -> dict[str, str]:
-    """Filters as query parameters."""
+    """Filters as query parameters. Raises TypeError for other names: the service ignores unknown parameters, so that
+    a misspelled filter would select all jobs.
+    """
+    unknown = [name for name in filters if name not in JobFilters.__annotations__]
+    if unknown:
+        known = ", ".join(("states", "tags", *JobFilters.__annotations__))
+        raise TypeError(f"There is no filter {unknown[0]!r}. Filters are {known}.")
     return {name: value.isoformat() if isinstance(value, datetime) else str(value) for name, value in filters.items()}
 
 

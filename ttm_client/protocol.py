@@ -16,7 +16,7 @@ from uuid import uuid4
 import httpx2
 from tenacity import RetryCallState
 
-from ttm_client.errors import Conflict, FieldError, InvalidRequest, NotFound, error_class
+from ttm_client.errors import Conflict, FieldError, InvalidRequest, NotFound, UnexpectedResponse, error_class
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _RETRIED_STATUSES = frozenset({429, 502, 503, 504})
@@ -63,11 +63,27 @@ def idempotency_key() -> dict[str, str]:
 
 def job_path(job_id: str) -> str:
     """The path of a job."""
-    return f"/jobs/{quote(job_id, safe='')}"
+    return f"/jobs/{segment(job_id)}"
+
+
+def segment(reference: str) -> str:
+    """An id or name as a segment of a path. Raises TypeError unless it is a string."""
+    _check_text(reference)
+    return quote(reference, safe="")
+
+
+def _check_text(reference: object) -> None:
+    if not isinstance(reference, str):
+        kind = type(reference).__name__
+        advice = ": pass its `id`" if hasattr(reference, "id") else ""
+        raise TypeError(f"Expected an id or a name, which is a string, not {kind}{advice}.")
 
 
 def fits_in_path(reference: str) -> bool:
-    """Whether a path can have the reference as one segment. Servers decode slashes and resolve dots."""
+    """Whether a path can have the reference as one segment. Servers decode slashes and resolve dots. Raises TypeError
+    unless the reference is a string.
+    """
+    _check_text(reference)
     return "/" not in reference and reference not in ("", ".", "..")
 
 
@@ -88,7 +104,9 @@ def without_redirect(path: str) -> str:
 
 
 def check_body(body: Any) -> None:
-    """Raises InvalidRequest for NaN and infinity, which JSON cannot represent."""
+    """Raises InvalidRequest for NaN and infinity, which JSON cannot represent, and TypeError for other types than those
+    of JSON, with their field.
+    """
     errors = tuple(FieldError(pointer, "Input should be a finite number") for pointer in _not_finite(body, ""))
     if errors:
         detail = "A request cannot contain NaN or infinity."
@@ -105,6 +123,11 @@ def _not_finite(value: Any, pointer: str) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for index, part in enumerate(value):
             yield from _not_finite(part, f"{pointer}/{index}")
+    elif not isinstance(value, str | int | float | None):
+        kind = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
+        raise TypeError(
+            f"{pointer or 'The body'}: JSON has no {kind}. Convert it, for example with int(), str() or list()."
+        )
 
 
 def is_repeatable(method: str, *, once: bool) -> bool:
@@ -122,9 +145,10 @@ def is_busy(response: httpx2.Response, *, once: bool) -> bool:
 def retry_after(response: httpx2.Response) -> float | None:
     """The seconds in Retry-After, at most 60; None without the header."""
     try:
-        return min(max(float(response.headers["retry-after"]), 0.0), _MAX_RETRY_AFTER)
+        seconds = float(response.headers["retry-after"])
     except (KeyError, ValueError):
         return None
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), _MAX_RETRY_AFTER)
 
 
 def pause(first: float, attempt: int) -> float:
@@ -160,6 +184,28 @@ def check(response: httpx2.Response) -> None:
         ),
         request_id=response.headers.get("x-request-id"),
     )
+
+
+def check_source(response: httpx2.Response, path: str, *, media_type: str | None = None) -> None:
+    """Raises UnexpectedResponse if a proxy or another program answered a request for `path`: for a redirect, a web
+    page, and content of another type than `media_type`.
+    """
+    asked = str(response.request.url)
+    if response.is_redirect:
+        location = response.headers.get("location", "")
+        target = location.partition("?")[0]
+        if path and target != path and target.endswith(path):
+            advice = f"Use {target.removesuffix(path)} as the URL of the service."
+        else:
+            advice = "Use the URL of the service itself. A proxy may require that you sign in."
+        raise UnexpectedResponse(f"{asked} redirects to {location}. {advice}")
+    found = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if found == "text/html" or (media_type is not None and found != media_type):
+        what = "a web page" if found == "text/html" else found or "no content"
+        raise UnexpectedResponse(
+            f"{asked} answered with {what} instead of {media_type or 'data'}: the URL is not that of this service, "
+            "or a proxy answered."
+        )
 
 
 def without_none(params: Params | None) -> dict[str, str | int | list[str]]:

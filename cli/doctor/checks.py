@@ -66,6 +66,8 @@ def service_check(url: str | None) -> Check:
         checks: dict[str, str] = transport.request("GET", "/readyz").json()["checks"]
     except ClientError as error:
         return Check("service", Status.WARNING, str(error), "Start it with `ttm up`, or pass its URL with --url.")
+    except (ValueError, KeyError, TypeError):
+        return Check("service", Status.WARNING, f"{transport.base_url} is not this service", "Pass its URL with --url.")
     finally:
         transport.close()
     away = [name for name, status in checks.items() if status != "ok"]

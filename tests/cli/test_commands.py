@@ -252,7 +252,7 @@ def test_conflicts_and_missing_artifacts_have_exit_codes(ttm: Ttm, finished: str
 def test_another_server_is_an_error(ttm: Ttm, stack_url: str) -> None:
     ended = ttm("jobs", url=stack_url + "/ui")
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.startswith(f"error {stack_url}/ui is not this service")
+    assert ended.stderr.startswith(f"error {stack_url}/ui/jobs?limit=100 answered with a web page")
     assert len(ended.stderr.splitlines()) == 1
 
 

@@ -28,3 +28,9 @@ def test_one_point_and_equal_points_are_drawn() -> None:
     lines = plot([Point(0, 0, "a"), Point(0, 0, "b")])
     assert position(lines, "b")
     assert not any("a" in line.partition("┤")[2] for line in lines), "the later one covers the earlier one"
+
+
+def test_an_axis_does_not_reach_below_zero() -> None:
+    lines = plot([Point(5, 0.01, "a"), Point(80, 0.9, "b")])
+    assert lines[-2].split()[0] == "0"
+    assert lines[-4].split()[0] == "0%"

@@ -10,6 +10,9 @@ import httpx2
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ConnectionFailed, Unavailable
 from ttm_client.models.jobs import TERMINAL_STATES, JobEvent
+from ttm_client.protocol import check_source
+
+_FIRST_ATTEMPTS = 5
 
 
 async def follow(
@@ -18,11 +21,12 @@ async def follow(
     """Yields each event of the stream at `path` after `last_event_id` once and in order, until the job or study has
     ended.
 
-    Reconnects from the last event after a dropped connection. Raises ConnectionFailed after `reconnect_timeout` seconds
-    without a connection.
+    Reconnects from the last event after a dropped connection. Raises ConnectionFailed if the first connection fails
+    five times, unless it resumes after `last_event_id`, and after `reconnect_timeout` seconds without a connection.
     """
     lost_since: float | None = None
     attempt = 0
+    connected = last_event_id is not None
     while True:
         try:
             headers = {"Accept": "text/event-stream"}
@@ -32,7 +36,8 @@ async def follow(
             async with transport.stream(path, headers=headers, read_timeout=45.0) as response:
                 if response.status_code == 204:
                     return
-                lost_since, attempt = None, 0
+                check_source(response, path, media_type="text/event-stream")
+                lost_since, attempt, connected = None, 0, True
                 async for message in httpx2.EventSource(response):
                     if not message.data:
                         last_event_id = message.id  # where the stream of a project starts
@@ -44,7 +49,8 @@ async def follow(
                         return
         except (httpx2.TransportError, Unavailable) as error:
             lost_since = lost_since or time.monotonic()
-            if time.monotonic() - lost_since > reconnect_timeout:
+            never = not connected and attempt + 1 >= _FIRST_ATTEMPTS
+            if never or time.monotonic() - lost_since > reconnect_timeout:
                 raise ConnectionFailed(f"{path}: {error}") from error
         await asyncio.sleep(transport.pause(min(attempt, 5)))
         attempt += 1

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
+from ttm_client.asynchronous.polling import answer
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import InvalidRequest, NotFound
 from ttm_client.models.jobs import Job
@@ -14,16 +16,25 @@ _OVERLAP = 64
 
 
 async def follow_log(
-    transport: AsyncTransport, job_id: str, get: Callable[[str], Awaitable[Job]], *, interval: float
+    transport: AsyncTransport,
+    job_id: str,
+    get: Callable[[str], Awaitable[Job]],
+    *,
+    interval: float,
+    reconnect_timeout: float,
 ) -> AsyncIterator[str]:
     """Yields complete lines as they arrive, until the job has ended."""
     known = b""
     total, waiting = 0, b""
+    job = await get(job_id)
     while True:
-        job = await get(job_id)
-        found, again = await _after(transport, job_id, total, known)
+        found, again = await answer(
+            partial(_after, transport, job_id, total, known), reconnect_timeout=reconnect_timeout, deadline=None
+        )
         if again:
-            found, _ = await _after(transport, job_id, 0, b"")
+            found, _ = await answer(
+                partial(_after, transport, job_id, 0, b""), reconnect_timeout=reconnect_timeout, deadline=None
+            )
             total, waiting = 0, b""
         total += len(found)
         known = (known + found)[-_OVERLAP:] if not again else found[-_OVERLAP:]
@@ -35,12 +46,13 @@ async def follow_log(
         if job.done:
             return
         await asyncio.sleep(interval)
+        job = await answer(partial(get, job_id), reconnect_timeout=reconnect_timeout, deadline=None)
 
 
 async def _after(transport: AsyncTransport, job_id: str, total: int, known: bytes) -> tuple[bytes, bool]:
     """Returns the bytes after the first `total`, whose last ones are `known`, and whether the log was replaced."""
     try:
-        answer = await transport.request(
+        response = await transport.request(
             "GET", job_path(job_id) + "/log", headers={"Range": f"bytes={total - len(known)}-"}
         )
     except NotFound:
@@ -50,6 +62,6 @@ async def _after(transport: AsyncTransport, job_id: str, total: int, known: byte
             raise
         # The log is shorter than before: it was replaced, unless nothing was received yet.
         return b"", total > 0
-    if not answer.content.startswith(known):
+    if not response.content.startswith(known):
         return b"", True
-    return answer.content[len(known) :], False
+    return response.content[len(known) :], False

@@ -68,7 +68,8 @@ class AsyncTransport:
         timeout: float | None = None,
         once: bool = False,
     ) -> httpx2.Response:
-        """Returns the response with its body read. Raises ApiError for a problem, ConnectionFailed without a response.
+        """Returns the response with its body read. Raises ApiError for a problem, ConnectionFailed without a response,
+        and UnexpectedResponse for a redirect or a web page.
 
         A body with NaN or infinity is not sent: it raises InvalidRequest. `once` adds an Idempotency-Key, which makes
         the request safe to retry.
@@ -101,6 +102,7 @@ class AsyncTransport:
         except httpx2.TransportError as error:
             raise ConnectionFailed(f"{method} {path}: {error or type(error).__name__}") from error
         protocol.check(response)
+        protocol.check_source(response, path)
         return response
 
     @asynccontextmanager

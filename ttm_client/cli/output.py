@@ -136,18 +136,30 @@ def print_rows(
         _print_records(columns, rows)
         return
     table = Table(box=None, pad_edge=False, header_style="dim", show_header=titled)
+    if not titled and rows:
+        table.add_column(overflow="fold", width=_width_of_names(rows))
+        table.add_column(overflow="fold")
+        shown = []
     for index in shown:
         if titled and columns[index] not in wrapped:
             table.add_column(columns[index], no_wrap=True, width=widths[index])
         else:
             table.add_column(columns[index], overflow="fold", width=widths.get(index))
     for row in rows:
-        cells = (
-            row[index] if columns[index] in wrapped or not titled else shortened(row[index], widths[index])
-            for index in shown
-        )
-        table.add_row(*map(escape, cells))
+        cells = (row[index] if columns[index] in wrapped else shortened(row[index], widths[index]) for index in shown)
+        table.add_row(*map(escape, cells if titled else row))
     console.print(table)
+
+
+def _width_of_names(rows: Sequence[Sequence[str]]) -> int:
+    """The width of the names in a table of names and values. Names continue on the next line where the longest word of
+    the values, such as an id, would not fit otherwise.
+    """
+    least = max(cell_len(word) for name, *_ in rows for word in name.split() or [""])
+    room = console.width - 2 - least
+    words = (cell_len(word) for _, *values in rows for value in values for word in value.split())
+    longest = max((word for word in words if word <= room), default=0)
+    return min(max(cell_len(name) for name, *_ in rows), console.width - 2 - longest)
 
 
 def _print_records(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -280,7 +292,7 @@ def _message(error: ClientError) -> str:
         return f"{error}\n      Is the service running? Start it with `ttm up`."
     if isinstance(error, NotAllowed) and error.status == 401:
         return f"{error}\n      Set TTM_API_KEY to a valid key."
-    if isinstance(error, ApiError) and error.status >= 500:
+    if isinstance(error, ApiError) and error.status >= 500 and error.request_id is not None:
         return f"{error} (request {error.request_id})"
     return str(error)
 

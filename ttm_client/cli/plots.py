@@ -47,4 +47,5 @@ def _ends(values: Sequence[float]) -> tuple[float, float]:
     """The ends of an axis, with a margin around the values."""
     low, high = min(values), max(values)
     margin = (high - low) * _MARGIN or abs(high) * _MARGIN or 1.0
-    return low - margin, high + margin
+    # No cost is below 0.
+    return max(low - margin, min(low, 0.0)), high + margin

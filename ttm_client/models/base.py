@@ -66,7 +66,7 @@ def to_frame(items: Iterable[ApiModel]) -> "DataFrame":
     accuracy, have columns such as `accuracy.student`. Items with an `id` are indexed by it. Raises ImportError without
     pandas.
 
-    >>> frame = to_frame(client.jobs.list(state="succeeded"))
+    >>> frame = to_frame(client.jobs.list(states=["succeeded"]))
     >>> frame.loc[done.id, "accuracy.student"].item()
     0.88
     """

@@ -3,10 +3,12 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from ttm_client.errors import InvalidRequest, NotFound
 from ttm_client.models.jobs import Job
 from ttm_client.protocol import job_path
+from ttm_client.synchronous.polling import answer
 from ttm_client.synchronous.transport import Transport
 
 # The request overlaps the bytes already received by this many. A mismatch means the log of another attempt, or a log
@@ -14,15 +16,26 @@ from ttm_client.synchronous.transport import Transport
 _OVERLAP = 64
 
 
-def follow_log(transport: Transport, job_id: str, get: Callable[[str], Job], *, interval: float) -> Iterator[str]:
+def follow_log(
+    transport: Transport,
+    job_id: str,
+    get: Callable[[str], Job],
+    *,
+    interval: float,
+    reconnect_timeout: float,
+) -> Iterator[str]:
     """Yields complete lines as they arrive, until the job has ended."""
     known = b""
     total, waiting = 0, b""
+    job = get(job_id)
     while True:
-        job = get(job_id)
-        found, again = _after(transport, job_id, total, known)
+        found, again = answer(
+            partial(_after, transport, job_id, total, known), reconnect_timeout=reconnect_timeout, deadline=None
+        )
         if again:
-            found, _ = _after(transport, job_id, 0, b"")
+            found, _ = answer(
+                partial(_after, transport, job_id, 0, b""), reconnect_timeout=reconnect_timeout, deadline=None
+            )
             total, waiting = 0, b""
         total += len(found)
         known = (known + found)[-_OVERLAP:] if not again else found[-_OVERLAP:]
@@ -34,12 +47,15 @@ def follow_log(transport: Transport, job_id: str, get: Callable[[str], Job], *, 
         if job.done:
             return
         time.sleep(interval)
+        job = answer(partial(get, job_id), reconnect_timeout=reconnect_timeout, deadline=None)
 
 
 def _after(transport: Transport, job_id: str, total: int, known: bytes) -> tuple[bytes, bool]:
     """Returns the bytes after the first `total`, whose last ones are `known`, and whether the log was replaced."""
     try:
-        answer = transport.request("GET", job_path(job_id) + "/log", headers={"Range": f"bytes={total - len(known)}-"})
+        response = transport.request(
+            "GET", job_path(job_id) + "/log", headers={"Range": f"bytes={total - len(known)}-"}
+        )
     except NotFound:
         return b"", False
     except InvalidRequest as error:
@@ -47,6 +63,6 @@ def _after(transport: Transport, job_id: str, total: int, known: bytes) -> tuple
             raise
         # The log is shorter than before: it was replaced, unless nothing was received yet.
         return b"", total > 0
-    if not answer.content.startswith(known):
+    if not response.content.startswith(known):
         return b"", True
-    return answer.content[len(known) :], False
+    return response.content[len(known) :], False

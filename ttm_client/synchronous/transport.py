@@ -69,7 +69,8 @@ class Transport:
         timeout: float | None = None,
         once: bool = False,
     ) -> httpx2.Response:
-        """Returns the response with its body read. Raises ApiError for a problem, ConnectionFailed without a response.
+        """Returns the response with its body read. Raises ApiError for a problem, ConnectionFailed without a response,
+        and UnexpectedResponse for a redirect or a web page.
 
         A body with NaN or infinity is not sent: it raises InvalidRequest. `once` adds an Idempotency-Key, which makes
         the request safe to retry.
@@ -102,6 +103,7 @@ class Transport:
         except httpx2.TransportError as error:
             raise ConnectionFailed(f"{method} {path}: {error or type(error).__name__}") from error
         protocol.check(response)
+        protocol.check_source(response, path)
         return response
 
     @contextmanager

@@ -3,11 +3,11 @@
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime
-from urllib.parse import quote
 
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import Key, NewKey
 from ttm_client.options import KeyScope
+from ttm_client.protocol import segment
 
 
 class AsyncKeys:
@@ -59,4 +59,4 @@ class AsyncKeys:
         >>> async with AsyncClient(api_key=key.secret) as client_with_key:
         ...     await client_with_key.keys.revoke(key.id)
         """
-        await self._transport.request("DELETE", "/keys/" + quote(key_id, safe=""))
+        await self._transport.request("DELETE", "/keys/" + segment(key_id))

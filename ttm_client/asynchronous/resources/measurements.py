@@ -5,12 +5,11 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from ttm_client.asynchronous.download import download
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.measurements import Device, JobMeasurements, Measurement, MeasurementRequest
-from ttm_client.protocol import job_path
+from ttm_client.protocol import job_path, segment
 
 
 class AsyncMeasurements:
@@ -131,8 +130,8 @@ class AsyncDevices:
 
 
 def _path(device: str) -> str:
-    return "/devices/" + quote(device, safe="")
+    return "/devices/" + segment(device)
 
 
 def _request_path(device: str, request_id: str) -> str:
-    return f"{_path(device)}/requests/{quote(request_id, safe='')}"
+    return f"{_path(device)}/requests/{segment(request_id)}"

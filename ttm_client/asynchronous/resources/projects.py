@@ -1,10 +1,10 @@
 """The sources that projects may read."""
 
 from collections.abc import Sequence
-from urllib.parse import quote
 
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import ProjectSources
+from ttm_client.protocol import segment
 
 
 class AsyncProjects:
@@ -60,4 +60,4 @@ class AsyncProjects:
 
 
 def _path(project: str) -> str:
-    return f"/projects/{quote(project, safe='')}/sources"
+    return f"/projects/{segment(project)}/sources"

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
-from urllib.parse import quote
 
 from ttm_client.asynchronous.events import follow
 from ttm_client.asynchronous.paging import pages
@@ -28,7 +27,7 @@ from ttm_client.models.studies import (
     StudySummary,
 )
 from ttm_client.options import Part, StudyOptions, study_of
-from ttm_client.protocol import Advance, Params, fits_in_path, only_id
+from ttm_client.protocol import Advance, Params, fits_in_path, only_id, segment
 
 
 class AsyncStudies:
@@ -136,7 +135,8 @@ class AsyncStudies:
     ) -> AsyncIterator[JobEvent]:
         """Yields each event of a study once and in order, across dropped connections, until the study has ended.
 
-        Raises ConnectionFailed after `reconnect_timeout` seconds without a connection.
+        Raises ConnectionFailed if the first connection fails five times, unless `last_event_id` resumes a stream, and
+        after `reconnect_timeout` seconds without a connection.
 
         >>> [event.data["stage"] async for event in client.studies.events(study.id) if event.kind == "stage"]
         ['teacher', 'rungs', 'finals', 'baseline', 'result']
@@ -235,4 +235,4 @@ class AsyncStudies:
 
 
 def _path(study_id: str) -> str:
-    return "/" + quote(study_id, safe="")
+    return "/" + segment(study_id)

@@ -3,10 +3,11 @@
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import View
+from ttm_client.protocol import segment
 
 ViewPage = Literal["jobs", "studies"]
 
@@ -54,4 +55,4 @@ class AsyncViews:
 
 
 def _path(page: str, name: str) -> str:
-    return f"/views/{page}/{quote(name, safe='')}"
+    return f"/views/{page}/{segment(name)}"

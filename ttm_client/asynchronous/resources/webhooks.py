@@ -4,12 +4,12 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Unpack
-from urllib.parse import quote
 
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import Delivery, NewWebhook, Webhook
 from ttm_client.options import WebhookChanges
+from ttm_client.protocol import segment
 
 
 class AsyncWebhooks:
@@ -132,4 +132,4 @@ class AsyncWebhooks:
 
 
 def _path(webhook_id: str) -> str:
-    return "/" + quote(webhook_id, safe="")
+    return "/" + segment(webhook_id)

@@ -58,10 +58,10 @@ def bench(
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Measure a job's ONNX files on this machine: latency, throughput and memory in ONNX Runtime.
+    r"""Measure a job's ONNX files on this machine: latency, throughput and memory in ONNX Runtime.
 
-    Needs `pip install "ttm-client[bench]"` and an API key with scope measure. Downloads the files, measures float32 and
-    int8 in alternating blocks at batch 1 and 32 with one thread and with all cores, prints a table, and posts the
+    Needs `pip install "ttm-client\[bench]"` and an API key with scope measure. Downloads the files, measures float32
+    and int8 in alternating blocks at batch 1 and 32 with one thread and with all cores, prints a table, and posts the
     measurements. Runs nothing but ONNX files.
     """
     if agent == (job_id is not None):

@@ -38,4 +38,4 @@ def audit(
         (local_time(each.created_at), each.actor or "-", each.action, each.object or "-", each.address or "-")
         for each in found
     ]
-    print_rows(("TIME", "WHO", "ACTION", "OBJECT", "ADDRESS"), rows, optional=("ADDRESS",))
+    print_rows(("TIME", "WHO", "ACTION", "OBJECT", "ADDRESS"), rows, optional=("ADDRESS",), whole=("OBJECT",))

@@ -31,6 +31,7 @@ def stores(
             ("KEY", "TEACHER", "DATASET", "JOBS", "CACHE HITS", "SIZE", "HOSTS"),
             [_row(store) for store in found],
             optional=("KEY", "JOBS"),
+            whole=("CACHE HITS",),
         )
 
 

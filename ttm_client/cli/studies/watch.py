@@ -2,6 +2,7 @@
 
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from ttm_client.cli.output import FAILED, JsonOption, UrlOption, messages, print
 from ttm_client.cli.studies.tables import best_accuracy, describe, percent
 from ttm_client.cli.text import neutralized
 from ttm_client.models.studies import Study, StudyCandidate
+from ttm_client.synchronous.polling import answer
 
 StudyArgument = Annotated[
     str,
@@ -27,6 +29,7 @@ StudyArgument = Annotated[
     ),
 ]
 _POLL_SECONDS = 2.0
+_RECONNECT_SECONDS = 300.0
 
 
 def watch(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
@@ -70,12 +73,17 @@ def follow(client: Client, study_id: str, *, json: bool) -> None:
 def _live(client: Client, study_id: str) -> None:
     with ExitStack() as stack:
         live = stack.enter_context(Live(console=messages, transient=True))
+        found = _polled(client, study_id)
         while True:
-            study = client.studies.get(study_id)
-            live.update(_view(study, client.studies.candidates(study_id)))
-            if study.done:
+            live.update(_view(*found))
+            if found[0].done:
                 return
             time.sleep(_POLL_SECONDS)
+            found = answer(partial(_polled, client, study_id), reconnect_timeout=_RECONNECT_SECONDS, deadline=None)
+
+
+def _polled(client: Client, study_id: str) -> tuple[Study, tuple[StudyCandidate, ...]]:
+    return client.studies.get(study_id), client.studies.candidates(study_id)
 
 
 def _view(study: Study, candidates: tuple[StudyCandidate, ...]) -> Group:

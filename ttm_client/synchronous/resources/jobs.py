@@ -16,7 +16,7 @@ from ttm_client.models.comparisons import Comparison
 from ttm_client.models.damage import DamageImage, DamageReport, Prediction
 from ttm_client.models.jobs import Artifact, Attempt, BulkResult, Dryrun, Job, JobEvent, JobSummary, MetricPoint
 from ttm_client.models.metrics import Metrics
-from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_body, as_query, spec_of
+from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_body, as_query, items, spec_of
 from ttm_client.progress import ProgressLine
 from ttm_client.protocol import Advance, Params, fits_in_path, job_path, only_id
 from ttm_client.synchronous.download import download
@@ -109,7 +109,7 @@ class Jobs:
         return self._job("GET", job_path(job_id))
 
     def list(
-        self, *, states: tuple[str, ...] = (), tags: tuple[str, ...] = (), **filters: Unpack[JobFilters]
+        self, *, states: Iterable[str] = (), tags: Iterable[str] = (), **filters: Unpack[JobFilters]
     ) -> Iterator[JobSummary]:
         """Yields jobs, newest first, in any of `states` and with all `tags`. Pages are requested as needed.
 
@@ -119,7 +119,7 @@ class Jobs:
         >>> [job.state for job in client.jobs.list(states=("running", "failed"))]
         ['running', 'failed']
         """
-        params: Params = {"limit": 100, "state": [*states], "tag": [*tags], **as_query(filters)}
+        params: Params = {"limit": 100, "state": items(states), "tag": items(tags), **as_query(filters)}
         for item in pages(self._transport, "/jobs", params):
             yield JobSummary.model_validate(item)
 
@@ -149,13 +149,13 @@ class Jobs:
         >>> [result.tags for result in client.jobs.tag_many([done.id], add=["table1"])]
         [('table1',)]
         """
-        return self._change_many("/jobs/tag", job_ids, {"add": [*add], "remove": [*remove]})
+        return self._change_many("/jobs/tag", job_ids, {"add": items(add), "remove": items(remove)})
 
     def cancel_matching(
         self,
         *,
-        states: tuple[str, ...] = (),
-        tags: tuple[str, ...] = (),
+        states: Iterable[str] = (),
+        tags: Iterable[str] = (),
         dry_run: bool = False,
         **filters: Unpack[JobFilters],
     ) -> tuple[BulkResult, ...]:
@@ -172,8 +172,8 @@ class Jobs:
         *,
         add: Iterable[str] = (),
         remove: Iterable[str] = (),
-        states: tuple[str, ...] = (),
-        tags: tuple[str, ...] = (),
+        states: Iterable[str] = (),
+        tags: Iterable[str] = (),
         dry_run: bool = False,
         **filters: Unpack[JobFilters],
     ) -> tuple[BulkResult, ...]:
@@ -183,7 +183,7 @@ class Jobs:
         >>> [result.tags for result in client.jobs.tag_matching(states=("failed",), add=["check"])]
         [('check',)]
         """
-        changes = {"add": [*add], "remove": [*remove], "dry_run": dry_run}
+        changes = {"add": items(add), "remove": items(remove), "dry_run": dry_run}
         return self._change_matching("/jobs/tag", as_body(states, tags, filters), changes)
 
     def _change_matching(self, path: str, selected: dict[str, Any], changes: dict[str, Any]) -> tuple[BulkResult, ...]:
@@ -198,7 +198,7 @@ class Jobs:
                 return results
 
     def _change_many(self, path: str, job_ids: Iterable[str], changes: dict[str, Any]) -> tuple[BulkResult, ...]:
-        ids = [*job_ids]
+        ids = items(job_ids)
         results: tuple[BulkResult, ...] = ()
         for start in range(0, len(ids), _MAX_BULK):
             body = {"jobs": ids[start : start + _MAX_BULK], **changes}
@@ -292,7 +292,8 @@ class Jobs:
     ) -> Iterator[JobEvent]:
         """Yields each event of a job once and in order, across dropped connections, until the job has ended.
 
-        Raises ConnectionFailed after `reconnect_timeout` seconds without a connection.
+        Raises ConnectionFailed if the first connection fails five times, unless `last_event_id` resumes a stream, and
+        after `reconnect_timeout` seconds without a connection.
 
         >>> [event.data["state"] for event in client.jobs.events(done.id) if event.kind == "state"]
         ['queued', 'running', 'succeeded']
@@ -300,7 +301,7 @@ class Jobs:
         path = job_path(job_id) + "/events"
         return follow(self._transport, path, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
 
-    def metrics(self, job_id: str, *, names: tuple[str, ...] = (), after_step: int | None = None) -> Metrics:
+    def metrics(self, job_id: str, *, names: Iterable[str] = (), after_step: int | None = None) -> Metrics:
         """Returns the metrics of a job by step: only `names` and only after `after_step`, if given. `.to_frame()`
         converts
         them to pandas.
@@ -314,7 +315,7 @@ class Jobs:
             response = self._transport.request(
                 "GET",
                 job_path(job_id) + "/metrics",
-                params={"name": [*names], "after_step": after_step, "limit": 1000},
+                params={"name": items(names), "after_step": after_step, "limit": 1000},
             )
             page = json.loads(response.content)
             found += [MetricPoint.model_validate(item) for item in page["items"]]
@@ -340,15 +341,18 @@ class Jobs:
         response = self._transport.request("GET", job_path(job_id) + "/log")
         return response.text
 
-    def follow_log(self, job_id: str, *, interval: float = 2.0) -> Iterator[str]:
+    def follow_log(self, job_id: str, *, interval: float = 2.0, reconnect_timeout: float = 300.0) -> Iterator[str]:
         """Yields complete lines of the trainer's log as they arrive, until the job has ended. Polls every `interval`
         seconds. The log of a later attempt follows that of an earlier one.
+
+        Raises ConnectionFailed or Unavailable if the first poll fails, or `reconnect_timeout` seconds without an answer
+        have passed.
 
         >>> for lines in client.jobs.follow_log(done.id):
         ...     print(lines.rstrip())
         step 1
         """
-        return follow_log(self._transport, job_id, self.get, interval=interval)
+        return follow_log(self._transport, job_id, self.get, interval=interval, reconnect_timeout=reconnect_timeout)
 
     def report(self, job_id: str) -> dict[str, Any]:
         """Returns the report of a job that succeeded: accuracy, size, cost and latency of student and teacher.
@@ -361,9 +365,10 @@ class Jobs:
         report: dict[str, Any] = json.loads(response.content)
         return report
 
-    def compare(self, *job_ids: str, baseline: str | None = None) -> Comparison:
-        """Compares 2 to 20 jobs, each given by id, unique id prefix or unique name. Jobs that differ only in their seed
-        form a group. `baseline` is the job whose group the others are compared with; the most accurate by default.
+    def compare(self, *job_ids: str | Iterable[str], baseline: str | None = None) -> Comparison:
+        """Compares 2 to 20 jobs, each given by id, unique id prefix or unique name, or in a list of these. Jobs that
+        differ only in their seed form a group. `baseline` is the job whose group the others are compared with; the most
+        accurate by default.
 
         Raises NotFound if a job does not exist.
 
@@ -371,7 +376,8 @@ class Jobs:
         >>> [job.id for job in comparison.jobs] == [done.id, queued.id]
         True
         """
-        ids = [(self.get(job_id)).id for job_id in job_ids]
+        names = [name for part in job_ids for name in items(part)]
+        ids = [(self.get(name)).id for name in names]
         pinned = None if baseline is None else (self.get(baseline)).id
         params: Params = {"job": ids, "baseline": pinned}
         return Comparison.model_validate_json((self._transport.request("GET", "/comparisons", params=params)).content)

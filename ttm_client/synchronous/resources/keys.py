@@ -4,10 +4,10 @@
 import json
 from collections.abc import Iterator
 from datetime import datetime
-from urllib.parse import quote
 
 from ttm_client.models.resources import Key, NewKey
 from ttm_client.options import KeyScope
+from ttm_client.protocol import segment
 from ttm_client.synchronous.transport import Transport
 
 
@@ -60,4 +60,4 @@ class Keys:
         >>> with Client(api_key=key.secret) as client_with_key:
         ...     client_with_key.keys.revoke(key.id)
         """
-        self._transport.request("DELETE", "/keys/" + quote(key_id, safe=""))
+        self._transport.request("DELETE", "/keys/" + segment(key_id))

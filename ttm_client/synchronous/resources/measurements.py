@@ -6,10 +6,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from ttm_client.models.measurements import Device, JobMeasurements, Measurement, MeasurementRequest
-from ttm_client.protocol import job_path
+from ttm_client.protocol import job_path, segment
 from ttm_client.synchronous.download import download
 from ttm_client.synchronous.transport import Transport
 
@@ -130,8 +129,8 @@ class Devices:
 
 
 def _path(device: str) -> str:
-    return "/devices/" + quote(device, safe="")
+    return "/devices/" + segment(device)
 
 
 def _request_path(device: str, request_id: str) -> str:
-    return f"{_path(device)}/requests/{quote(request_id, safe='')}"
+    return f"{_path(device)}/requests/{segment(request_id)}"

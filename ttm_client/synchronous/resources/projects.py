@@ -2,9 +2,9 @@
 """The sources that projects may read."""
 
 from collections.abc import Sequence
-from urllib.parse import quote
 
 from ttm_client.models.resources import ProjectSources
+from ttm_client.protocol import segment
 from ttm_client.synchronous.transport import Transport
 
 
@@ -61,4 +61,4 @@ class Projects:
 
 
 def _path(project: str) -> str:
-    return f"/projects/{quote(project, safe='')}/sources"
+    return f"/projects/{segment(project)}/sources"

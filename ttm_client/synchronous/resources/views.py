@@ -4,9 +4,10 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from ttm_client.models.resources import View
+from ttm_client.protocol import segment
 from ttm_client.synchronous.transport import Transport
 
 ViewPage = Literal["jobs", "studies"]
@@ -55,4 +56,4 @@ class Views:
 
 
 def _path(page: str, name: str) -> str:
-    return f"/views/{page}/{quote(name, safe='')}"
+    return f"/views/{page}/{segment(name)}"

@@ -5,10 +5,10 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Unpack
-from urllib.parse import quote
 
 from ttm_client.models.resources import Delivery, NewWebhook, Webhook
 from ttm_client.options import WebhookChanges
+from ttm_client.protocol import segment
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.transport import Transport
 
@@ -133,4 +133,4 @@ class Webhooks:
 
 
 def _path(webhook_id: str) -> str:
-    return "/" + quote(webhook_id, safe="")
+    return "/" + segment(webhook_id)

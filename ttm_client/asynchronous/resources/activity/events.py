@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from ttm_client.asynchronous.events import follow
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.jobs import JobEvent
+from ttm_client.options import items
 
 
 class AsyncEvents:
@@ -30,8 +31,9 @@ class AsyncEvents:
         """Yields each event once and in order, across dropped connections, without end: `job.state`, `job.phase` and
         the events of studies, such as `study.state`. Only those of `types`, if given.
 
-        Starts with new events, or after `last_event_id`; "0" is the start of the stream. Raises ConnectionFailed after
-        `reconnect_timeout` seconds without a connection.
+        Starts with new events, or after `last_event_id`; "0" is the start of the stream. Raises ConnectionFailed if the
+        first connection fails five times, unless `last_event_id` resumes a stream, and after `reconnect_timeout`
+        seconds without a connection.
 
         >>> async for event in client.events.stream(types=["job.state"], last_event_id="0"):
         ...     if event.data["state"] == "succeeded":
@@ -39,6 +41,6 @@ class AsyncEvents:
         ...         break
         True
         """
-        query = urlencode([("type", kind) for kind in types])
+        query = urlencode([("type", kind) for kind in items(types)])
         path = f"/events?{query}" if query else "/events"
         return follow(self._transport, path, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)

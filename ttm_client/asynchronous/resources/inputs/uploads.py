@@ -7,13 +7,12 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import quote
 
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
 from ttm_client.models.jobs import Inspection, Upload
-from ttm_client.protocol import Advance, sha256_of
+from ttm_client.protocol import Advance, segment, sha256_of
 
 _CHUNK = 1 << 20
 _FINALIZING_SECONDS = 0.5
@@ -58,8 +57,7 @@ class AsyncUploads:
                 try:
                     offset = await self._append(href, file, offset, size, progress)
                 except (ConnectionFailed, Unavailable, Conflict):
-                    status = await self._transport.request("HEAD", href, headers=_TUS)
-                    arrived = int(status.headers["upload-offset"])
+                    arrived = await self._arrived(href, attempts)
                     fruitless = 0 if arrived > offset else fruitless + 1
                     if fruitless >= attempts:
                         raise
@@ -96,7 +94,7 @@ class AsyncUploads:
         >>> await client.uploads.get(upload.id) == upload
         True
         """
-        response = await self._transport.request("GET", f"/uploads/{quote(upload_id, safe='')}")
+        response = await self._transport.request("GET", f"/uploads/{segment(upload_id)}")
         return Upload.model_validate_json(response.content)
 
     async def list(self) -> AsyncIterator[Upload]:
@@ -135,7 +133,7 @@ class AsyncUploads:
             "checkpoint_key": checkpoint_key,
             "image_size": image_size,
         }
-        response = await self._transport.request("POST", f"/uploads/{quote(upload_id, safe='')}/inspect", body=body)
+        response = await self._transport.request("POST", f"/uploads/{segment(upload_id)}/inspect", body=body)
         return Inspection.model_validate_json(response.content)
 
     async def delete(self, upload_id: str) -> None:
@@ -144,7 +142,20 @@ class AsyncUploads:
         >>> upload = await client.uploads.create("teacher.safetensors")
         >>> await client.uploads.delete(upload.id)
         """
-        await self._transport.request("DELETE", f"/uploads/{quote(upload_id, safe='')}")
+        await self._transport.request("DELETE", f"/uploads/{segment(upload_id)}")
+
+    async def _arrived(self, href: str, attempts: int) -> int:
+        """Returns the number of bytes that the service has. Waits while it cannot be reached, such as for a restart."""
+        attempt = 0
+        while True:
+            try:
+                status = await self._transport.request("HEAD", href, headers=_TUS)
+                return int(status.headers["upload-offset"])
+            except (ConnectionFailed, Unavailable):
+                attempt += 1
+                if attempt >= attempts:
+                    raise
+                await asyncio.sleep(self._transport.pause(attempt))
 
     async def _append(self, href: str, file: BinaryIO, offset: int, size: int, progress: Advance | None) -> int:
         """Sends the bytes after `offset` and returns the service's new offset."""

@@ -23,9 +23,9 @@ def push(
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Upload the student to the Hugging Face Hub: weights, ONNX files and model card, in one commit.
+    r"""Upload the student to the Hugging Face Hub: weights, ONNX files and model card, in one commit.
 
-    Needs `pip install "ttm-client[hub]"` and an access token with write permission in HF_TOKEN. The repository is
+    Needs `pip install "ttm-client\[hub]"` and an access token with write permission in HF_TOKEN. The repository is
     created if it does not exist, private unless --public. HF_ENDPOINT names another Hub.
     """
     if not repository.startswith("hf:"):

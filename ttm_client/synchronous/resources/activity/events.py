@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import urlencode
 
 from ttm_client.models.jobs import JobEvent
+from ttm_client.options import items
 from ttm_client.synchronous.events import follow
 from ttm_client.synchronous.transport import Transport
 
@@ -31,8 +32,9 @@ class Events:
         """Yields each event once and in order, across dropped connections, without end: `job.state`, `job.phase` and
         the events of studies, such as `study.state`. Only those of `types`, if given.
 
-        Starts with new events, or after `last_event_id`; "0" is the start of the stream. Raises ConnectionFailed after
-        `reconnect_timeout` seconds without a connection.
+        Starts with new events, or after `last_event_id`; "0" is the start of the stream. Raises ConnectionFailed if the
+        first connection fails five times, unless `last_event_id` resumes a stream, and after `reconnect_timeout`
+        seconds without a connection.
 
         >>> for event in client.events.stream(types=["job.state"], last_event_id="0"):
         ...     if event.data["state"] == "succeeded":
@@ -40,6 +42,6 @@ class Events:
         ...         break
         True
         """
-        query = urlencode([("type", kind) for kind in types])
+        query = urlencode([("type", kind) for kind in items(types)])
         path = f"/events?{query}" if query else "/events"
         return follow(self._transport, path, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)

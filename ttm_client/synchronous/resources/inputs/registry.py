@@ -2,11 +2,12 @@
 """The registry: named, versioned teachers and datasets."""
 
 from collections.abc import Iterator
-from urllib.parse import quote
 
 from ttm_client.models.resources import RegisteredDataset, RegisteredTeacher
 from ttm_client.options import Part
+from ttm_client.protocol import segment
 from ttm_client.synchronous.paging import pages
+from ttm_client.synchronous.specs import with_uploads
 from ttm_client.synchronous.transport import Transport
 
 
@@ -23,14 +24,15 @@ class Teachers:
         self._transport = transport
 
     def create(self, name: str, teacher: Part, *, description: str | None = None) -> RegisteredTeacher:
-        """Registers a teacher, or a new version of one. Raises InvalidRequest for a teacher that no job could use.
+        """Registers a teacher, or a new version of one. Local files are uploaded as for jobs. Raises InvalidRequest for
+        a teacher that no job could use.
 
         >>> first = client.teachers.create("pets", "job:" + done.id)
         >>> second = client.teachers.create("pets", {"checkpoint": "job:" + done.id}, description="Longer.")
         >>> second.uri
         'teacher:pets@2'
         """
-        body = {"name": name, "teacher": teacher, "description": description}
+        body = with_uploads(self._transport, {"name": name, "teacher": teacher, "description": description})
         response = self._transport.request("POST", "/teachers", body=body, once=True)
         return RegisteredTeacher.model_validate_json(response.content)
 
@@ -87,14 +89,15 @@ class Datasets:
         self._transport = transport
 
     def create(self, name: str, dataset: Part, *, description: str | None = None) -> RegisteredDataset:
-        """Registers a dataset, or a new version of one. Raises InvalidRequest for a dataset that no job could use.
+        """Registers a dataset, or a new version of one. Local files are uploaded as for jobs; local folders become
+        file:// URIs. Raises InvalidRequest for a dataset that no job could use.
 
         >>> first = client.datasets.create("pets", dataset)
         >>> second = client.datasets.create("pets", {"uri": dataset}, description="Without duplicates.")
         >>> second.uri
         'dataset:pets@2'
         """
-        body = {"name": name, "dataset": dataset, "description": description}
+        body = with_uploads(self._transport, {"name": name, "dataset": dataset, "description": description})
         response = self._transport.request("POST", "/datasets", body=body, once=True)
         return RegisteredDataset.model_validate_json(response.content)
 
@@ -139,5 +142,5 @@ class Datasets:
 
 
 def _path(kind: str, name: str, version: int | None = None) -> str:
-    path = f"/{kind}/{quote(name, safe='')}"
+    path = f"/{kind}/{segment(name)}"
     return path if version is None else f"{path}/versions/{version}"

@@ -8,11 +8,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import quote
 
 from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
 from ttm_client.models.jobs import Inspection, Upload
-from ttm_client.protocol import Advance, sha256_of
+from ttm_client.protocol import Advance, segment, sha256_of
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.transport import Transport
 
@@ -57,8 +56,7 @@ class Uploads:
                 try:
                     offset = self._append(href, file, offset, size, progress)
                 except (ConnectionFailed, Unavailable, Conflict):
-                    status = self._transport.request("HEAD", href, headers=_TUS)
-                    arrived = int(status.headers["upload-offset"])
+                    arrived = self._arrived(href, attempts)
                     fruitless = 0 if arrived > offset else fruitless + 1
                     if fruitless >= attempts:
                         raise
@@ -95,7 +93,7 @@ class Uploads:
         >>> client.uploads.get(upload.id) == upload
         True
         """
-        response = self._transport.request("GET", f"/uploads/{quote(upload_id, safe='')}")
+        response = self._transport.request("GET", f"/uploads/{segment(upload_id)}")
         return Upload.model_validate_json(response.content)
 
     def list(self) -> Iterator[Upload]:
@@ -134,7 +132,7 @@ class Uploads:
             "checkpoint_key": checkpoint_key,
             "image_size": image_size,
         }
-        response = self._transport.request("POST", f"/uploads/{quote(upload_id, safe='')}/inspect", body=body)
+        response = self._transport.request("POST", f"/uploads/{segment(upload_id)}/inspect", body=body)
         return Inspection.model_validate_json(response.content)
 
     def delete(self, upload_id: str) -> None:
@@ -143,7 +141,20 @@ class Uploads:
         >>> upload = client.uploads.create("teacher.safetensors")
         >>> client.uploads.delete(upload.id)
         """
-        self._transport.request("DELETE", f"/uploads/{quote(upload_id, safe='')}")
+        self._transport.request("DELETE", f"/uploads/{segment(upload_id)}")
+
+    def _arrived(self, href: str, attempts: int) -> int:
+        """Returns the number of bytes that the service has. Waits while it cannot be reached, such as for a restart."""
+        attempt = 0
+        while True:
+            try:
+                status = self._transport.request("HEAD", href, headers=_TUS)
+                return int(status.headers["upload-offset"])
+            except (ConnectionFailed, Unavailable):
+                attempt += 1
+                if attempt >= attempts:
+                    raise
+                time.sleep(self._transport.pause(attempt))
 
     def _append(self, href: str, file: BinaryIO, offset: int, size: int, progress: Advance | None) -> int:
         """Sends the bytes after `offset` and returns the service's new offset."""
