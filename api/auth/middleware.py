@@ -195,6 +195,7 @@ class AuthMiddleware:
             if isinstance(given, KeySecret):
                 origin = RequestOrigin.of(Request(scope))
                 await to_thread.run_sync(services.throttle.failed, origin, "API key")
+                raise Unauthorized("The API key is unknown, revoked or expired.")
             raise Unauthorized
         if caller.scope is models.Scope.MEASURE and measuring.allows(scope["method"], scope["path"]):
             return caller

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from cli.stack.stack import Stack
+from tests.cli.conftest import Ttm
 from ttm_client import Client, ConnectionFailed
 from ttm_client.cli import output
 from ttm_client.cli.main import app
@@ -41,6 +43,13 @@ def test_ids_are_not_broken(terminal: io.StringIO) -> None:
 def test_words_that_fit_nowhere_are_folded(terminal: io.StringIO) -> None:
     output.print_rows(("", ""), [("name", "x" * 300)])
     assert terminal.getvalue().count("x") == 300
+
+
+def test_a_failed_handshake_names_the_scheme_and_the_certificate(stack: Stack, ttm: Ttm) -> None:
+    ended = ttm("jobs", url=stack.url.replace("http:", "https:"))
+    assert ended.returncode == 3
+    assert "Check http:// or https:// in the URL, and the certificate" in ended.stderr
+    assert "ttm up" not in ended.stderr
 
 
 @pytest.mark.parametrize(("command", "extra"), [("bench", "bench"), ("push", "hub")])

@@ -126,16 +126,18 @@ def test_an_upload_waits_for_a_restart(url: str, tmp_path: Path, monkeypatch: py
     request = Transport.request
 
     def flaky(self: Transport, method: str, path: str, **options: Any) -> Any:
-        if (method == "PATCH" and not failed) or (method == "HEAD" and len(failed) < 4):
+        restarts = {"PATCH": not failed, "HEAD": len(failed) < 4, "GET": len(failed) < 6}
+        if restarts.get(method):
             failed.append(method)
             raise ConnectionFailed("the service restarts")
         return request(self, method, path, **options)
 
     monkeypatch.setattr(Transport, "request", flaky)
     monkeypatch.setattr(Transport, "pause", lambda self, attempt: 0.0)
+    monkeypatch.setattr("ttm_client.synchronous.polling._PAUSE_SECONDS", 0.0)
     with Client(url) as client:
         assert client.uploads.create(file).size == 3_000_000
-        assert failed == ["PATCH", "HEAD", "HEAD", "HEAD"]
+        assert failed == ["PATCH", "HEAD", "HEAD", "HEAD", "GET", "GET"]
 
 
 def test_a_followed_log_waits_for_a_restart(client: Client, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:

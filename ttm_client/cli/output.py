@@ -288,6 +288,8 @@ def transfer(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 def _message(error: ClientError) -> str:
+    if isinstance(error, ConnectionFailed) and "[SSL" in str(error):
+        return f"{error}\n      Check http:// or https:// in the URL, and the certificate of the service."
     if isinstance(error, ConnectionFailed):
         return f"{error}\n      Is the service running? Start it with `ttm up`."
     if isinstance(error, NotAllowed) and error.status == 401:

@@ -5,10 +5,12 @@ import base64
 import json
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from ttm_client.asynchronous.paging import pages
+from ttm_client.asynchronous.polling import answer
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
 from ttm_client.models.jobs import Inspection, Upload
@@ -16,6 +18,7 @@ from ttm_client.protocol import Advance, segment, sha256_of
 
 _CHUNK = 1 << 20
 _FINALIZING_SECONDS = 0.5
+_RECONNECT_SECONDS = 300.0
 _TUS = {"Tus-Resumable": "1.0.0"}
 
 
@@ -50,8 +53,8 @@ class AsyncUploads:
             name = base64.b64encode(path.name.encode()).decode()
             headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": f"filename {name}"}
             # If the request is sent twice, the service deletes the upload that receives no bytes.
-            answer = await self._transport.request("POST", "/uploads", headers=headers, once=True)
-            href = answer.headers["location"]
+            created = await self._transport.request("POST", "/uploads", headers=headers, once=True)
+            href = created.headers["location"]
             offset, fruitless = 0, 0
             while offset < size:
                 try:
@@ -63,10 +66,9 @@ class AsyncUploads:
                         raise
                     offset = arrived
                     await asyncio.sleep(self._transport.pause(fruitless))
-        upload = await self.get(href.rpartition("/")[2])
-        while upload.state == "finalizing":
+        get = partial(self.get, href.rpartition("/")[2])
+        while (upload := await answer(get, reconnect_timeout=_RECONNECT_SECONDS, deadline=None)).state == "finalizing":
             await asyncio.sleep(_FINALIZING_SECONDS)
-            upload = await self.get(upload.id)
         digest = await asyncio.to_thread(sha256_of, path)
         if upload.sha256 != digest:
             raise ChecksumMismatch(f"{path}: the local SHA-256 is {digest}, the service received {upload.sha256}")
@@ -160,7 +162,7 @@ class AsyncUploads:
     async def _append(self, href: str, file: BinaryIO, offset: int, size: int, progress: Advance | None) -> int:
         """Sends the bytes after `offset` and returns the service's new offset."""
         file.seek(offset)
-        answer = await self._transport.request(
+        response = await self._transport.request(
             "PATCH",
             href,
             content=_chunks(file, offset, size, progress),
@@ -172,7 +174,7 @@ class AsyncUploads:
             },
             timeout=600.0,
         )
-        return int(answer.headers["upload-offset"])
+        return int(response.headers["upload-offset"])
 
 
 async def _chunks(file: BinaryIO, sent: int, size: int, progress: Advance | None) -> AsyncIterator[bytes]:

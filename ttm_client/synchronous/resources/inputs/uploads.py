@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,10 +14,12 @@ from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unav
 from ttm_client.models.jobs import Inspection, Upload
 from ttm_client.protocol import Advance, segment, sha256_of
 from ttm_client.synchronous.paging import pages
+from ttm_client.synchronous.polling import answer
 from ttm_client.synchronous.transport import Transport
 
 _CHUNK = 1 << 20
 _FINALIZING_SECONDS = 0.5
+_RECONNECT_SECONDS = 300.0
 _TUS = {"Tus-Resumable": "1.0.0"}
 
 
@@ -49,8 +52,8 @@ class Uploads:
             name = base64.b64encode(path.name.encode()).decode()
             headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": f"filename {name}"}
             # If the request is sent twice, the service deletes the upload that receives no bytes.
-            answer = self._transport.request("POST", "/uploads", headers=headers, once=True)
-            href = answer.headers["location"]
+            created = self._transport.request("POST", "/uploads", headers=headers, once=True)
+            href = created.headers["location"]
             offset, fruitless = 0, 0
             while offset < size:
                 try:
@@ -62,10 +65,9 @@ class Uploads:
                         raise
                     offset = arrived
                     time.sleep(self._transport.pause(fruitless))
-        upload = self.get(href.rpartition("/")[2])
-        while upload.state == "finalizing":
+        get = partial(self.get, href.rpartition("/")[2])
+        while (upload := answer(get, reconnect_timeout=_RECONNECT_SECONDS, deadline=None)).state == "finalizing":
             time.sleep(_FINALIZING_SECONDS)
-            upload = self.get(upload.id)
         digest = sha256_of(path)
         if upload.sha256 != digest:
             raise ChecksumMismatch(f"{path}: the local SHA-256 is {digest}, the service received {upload.sha256}")
@@ -159,7 +161,7 @@ class Uploads:
     def _append(self, href: str, file: BinaryIO, offset: int, size: int, progress: Advance | None) -> int:
         """Sends the bytes after `offset` and returns the service's new offset."""
         file.seek(offset)
-        answer = self._transport.request(
+        response = self._transport.request(
             "PATCH",
             href,
             content=_chunks(file, offset, size, progress),
@@ -171,7 +173,7 @@ class Uploads:
             },
             timeout=600.0,
         )
-        return int(answer.headers["upload-offset"])
+        return int(response.headers["upload-offset"])
 
 
 def _chunks(file: BinaryIO, sent: int, size: int, progress: Advance | None) -> Iterator[bytes]:
