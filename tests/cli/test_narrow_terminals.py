@@ -1,7 +1,6 @@
 """Tables on narrow terminals, help texts with brackets, and watching a study while the service restarts."""
 
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,11 +18,11 @@ ID = "01a22ea3-9db3-7413-a54c-12b873d32547"
 
 
 @pytest.fixture(params=[60, 80, 200])
-def terminal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+def terminal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     written = io.StringIO()
     console = SafeConsole(file=written, force_terminal=True, color_system=None, width=request.param)
     monkeypatch.setattr(output, "console", console)
-    yield written
+    return written
 
 
 def test_ids_are_not_broken(terminal: io.StringIO) -> None:

@@ -183,7 +183,7 @@ def test_an_object_instead_of_its_id_is_named(client: Client, job_id: str) -> No
 
 
 def test_an_unknown_filter_does_not_select_all_jobs(client: Client) -> None:
-    with pytest.raises(TypeError, match="no filter 'state'. Filters are states, tags, name"):
+    with pytest.raises(TypeError, match=r"no filter 'state'\. Filters are states, tags, name"):
         list(client.jobs.list(state="queued"))  # type: ignore[call-arg]
 
 
