@@ -15,6 +15,7 @@ from tests.ttm_core.factories import digits_idx
 from ttm_core.models.weights import write_safetensors
 from ttm_core.teacher_store.codecs import build_codec
 from ttm_core.teacher_store.key import StoreKey
+from ttm_core.teacher_store.listing import MARK_BYTES
 from ttm_core.teacher_store.store import open_store
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage, build_storage
@@ -39,6 +40,7 @@ def fill(root: Path, blocks: range, seed: int = 0) -> str:
 
 def read(root: Path) -> tuple[list[int], np.ndarray]:
     with open_store(root, key_of(), build_codec("float16", 5), ends=ENDS) as file:
+        file.drop_damaged(np.arange(BLOCKS))
         return file.missing(np.arange(BLOCKS)), file.read(np.arange(ROWS))
 
 
@@ -106,7 +108,7 @@ def test_damaged_store_version_is_rejected(storage: Storage, tmp_path: Path, nam
 def test_oldest_published_stores_are_evicted_first(storage: Storage, tmp_path: Path) -> None:
     here = tmp_path / "here"
     digests = [fill(here, range(BLOCKS), seed) for seed in range(3)]
-    size = ROWS * 10 + BLOCKS
+    size = ROWS * 10 + BLOCKS * MARK_BYTES
     for digest in digests:
         assert exchange(storage, here, max_bytes=2 * size).publish(digest)
     assert {key.split("/")[1] for key in storage.list("teacher-stores")} == set(digests[1:])

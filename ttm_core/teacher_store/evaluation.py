@@ -54,7 +54,9 @@ def evaluation_logits(
     ends = np.cumsum([len(indices) for indices in batches])
     with open_store(root, key, Float32(teacher.classes), ends=ends) as file:
         prune(root, stores.max_bytes // _SHARE)
-        missing = set(file.missing(np.arange(len(batches))))
+        every = np.arange(len(batches))
+        file.drop_damaged(every)
+        missing = set(file.missing(every))
         absent = (indices for block, indices in enumerate(batches) if block in missing)
         computed = _computed(teacher, split, absent, device, precision)
         for block, indices in enumerate(batches):

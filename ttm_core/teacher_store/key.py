@@ -17,7 +17,7 @@ from ttm_core.precision import Precision
 from ttm_core.teacher_store.codecs import Encoding
 from ttm_measure.machine import cpu_model
 
-FORMAT = 5
+FORMAT = 6
 """Raised when stored bits mean something else: a store's layout, the pixels of a view or a teacher's arithmetic."""
 
 

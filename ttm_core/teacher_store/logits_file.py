@@ -2,14 +2,17 @@
 
 import logging
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttm_core.teacher_store.codecs import Codec
+from ttm_core.teacher_store.listing import MARK_BYTES
 
 _SYNC_BYTES = 64 * 2**20
+_MARK = np.dtype(f"<u{MARK_BYTES}")
 
 log = logging.getLogger("ttm_core")
 
@@ -17,11 +20,9 @@ log = logging.getLogger("ttm_core")
 class LogitsFile:
     """Records of logits by row. A block of rows is present only when it is durable.
 
-    Rows are written and synced before the byte that marks their block as present, so a block is complete after a crash
-    or absent. Processes may write the same block concurrently, because equal keys give equal bytes. The file is sparse.
-
-    Blocks beyond the end of a truncated or missing file of rows become absent again. The file is extended by zeros,
-    which would be read as logits.
+    Rows are written and synced before the mark of their block, so a block is complete after a crash or absent. The mark
+    is a checksum of the rows, 0 for an absent block. Processes may write the same block concurrently, because equal
+    keys give equal bytes. The file is sparse.
 
     Args:
         folder: of the store.
@@ -31,24 +32,16 @@ class LogitsFile:
 
     def __init__(self, folder: Path, codec: Codec, *, ends: NDArray[np.int64]) -> None:
         self._codec = codec
+        self._ends = ends
         folder.mkdir(parents=True, exist_ok=True)
         rows, blocks = int(ends[-1]), len(ends)
-        self._marks = _sized(folder / "present", blocks)
-        self._present = np.memmap(folder / "present", np.uint8, "r", shape=(blocks,))
-        # Before the size of the file, which other processes extend before they mark a block.
-        marked = self._present.nonzero()[0]
-        self._data = os.open(folder / "rows", os.O_RDWR | os.O_CREAT, 0o644)
-        lost = marked[ends[marked] * codec.dtype.itemsize > os.fstat(self._data).st_size]
-        if len(lost):
-            log.warning(
-                "teacher store %s: %d blocks are beyond the end of its file and count as missing", folder, len(lost)
-            )
-            for block in lost.tolist():
-                os.pwrite(self._marks, b"\0", block)
-            os.fdatasync(self._marks)
-        _extend(self._data, rows * codec.dtype.itemsize)
+        self._data = _sized(folder / "rows", rows * codec.dtype.itemsize)
+        self._marks = _sized(folder / "present", blocks * _MARK.itemsize)
         self._map = np.memmap(folder / "rows", codec.dtype, "r", shape=(rows,))
-        self._pending: list[int] = []
+        self._present = np.memmap(folder / "present", _MARK, "r", shape=(blocks,))
+        self._folder = folder
+        self._intact: set[int] = set()
+        self._pending: dict[int, int] = {}
         self._pending_bytes = 0
 
     @property
@@ -58,8 +51,21 @@ class LogitsFile:
     def missing(self, blocks: NDArray[np.int64]) -> list[int]:
         """The blocks that have not been written yet."""
         absent: list[int] = blocks[self._present[blocks] == 0].tolist()
-        pending = set(self._pending)
-        return [block for block in absent if block not in pending]
+        return [block for block in absent if block not in self._pending]
+
+    def drop_damaged(self, blocks: NDArray[np.int64]) -> None:
+        """Removes the marks of blocks whose rows have another checksum, as in a damaged or truncated file, so that they
+        are missing. Reads each block once.
+        """
+        marked = blocks[self._present[blocks] != 0].tolist()
+        unread = [block for block in marked if block not in self._intact and block not in self._pending]
+        damaged = [block for block in unread if self._checksum_of(block) != self._present[block]]
+        self._intact.update(set(unread) - set(damaged))
+        if damaged:
+            log.warning("teacher store %s: %d blocks are damaged and count as missing", self._folder, len(damaged))
+            for block in damaged:
+                self._mark(block, 0)
+            os.fdatasync(self._marks)
 
     def write(self, block: int, first_row: int, logits: NDArray[np.float32]) -> None:
         """Writes the rows of a block, [rows, classes]. Other processes see it after the next sync."""
@@ -67,7 +73,7 @@ class LogitsFile:
         offset, written = first_row * self._codec.dtype.itemsize, 0
         while written < len(content):
             written += os.pwrite(self._data, content[written:], offset + written)
-        self._pending.append(block)
+        self._pending[block] = _checksum(content)
         self._pending_bytes += len(content)
         if self._pending_bytes >= _SYNC_BYTES:
             self.sync()
@@ -77,8 +83,8 @@ class LogitsFile:
         if not self._pending:
             return
         os.fdatasync(self._data)
-        for block in self._pending:
-            os.pwrite(self._marks, b"\1", block)
+        for block, checksum in self._pending.items():
+            self._mark(block, checksum)
         os.fdatasync(self._marks)
         self._pending.clear()
         self._pending_bytes = 0
@@ -92,14 +98,22 @@ class LogitsFile:
         os.close(self._data)
         os.close(self._marks)
 
+    def _checksum_of(self, block: int) -> int:
+        start = self._ends[block - 1] if block else 0
+        return _checksum(self._map[start : self._ends[block]].data)
+
+    def _mark(self, block: int, value: int) -> None:
+        os.pwrite(self._marks, value.to_bytes(_MARK.itemsize, "little"), block * _MARK.itemsize)
+
+
+def _checksum(content: bytes | memoryview) -> int:
+    """CRC-32; not 0, which marks an absent block."""
+    return zlib.crc32(content) or 1
+
 
 def _sized(path: Path, size: int) -> int:
     """Opens a sparse file of at least this size. Returns its descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    _extend(descriptor, size)
-    return descriptor
-
-
-def _extend(descriptor: int, size: int) -> None:
     if os.fstat(descriptor).st_size < size:
         os.ftruncate(descriptor, size)
+    return descriptor

@@ -105,7 +105,7 @@ class StoredTeacher:
         The processes of a run divide its blocks and yield equally often.
         """
         distributed = self._distributed
-        missing = distributed.run_on_main(lambda: self._file.missing(self._rows.blocks_of(view)))
+        missing = distributed.run_on_main(partial(self._missing, self._rows.blocks_of(view)))
         while missing:
             left, elsewhere = deque(missing), list[int]()
             while blocks := distributed.run_on_main(partial(self._claim, left, elsewhere)):
@@ -122,6 +122,10 @@ class StoredTeacher:
             if missing:
                 yield
                 time.sleep(POLL_SECONDS)
+
+    def _missing(self, blocks: NDArray[np.int64]) -> list[int]:
+        self._file.drop_damaged(blocks)
+        return self._file.missing(blocks)
 
     def _claim(self, left: deque[int], elsewhere: list[int]) -> list[int]:
         """Claims a block for each process of the run, fewer at the end. Moves blocks that other runs have claimed from

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from ttm_core.file_lock import FileLock
+from ttm_core.teacher_store.listing import count_blocks
 from ttm_jobs.errors import ServiceError
 from ttm_jobs.storage import Storage
 from worker.files import write_atomically
@@ -96,7 +97,7 @@ class StoreExchange:
 
     def _local_blocks(self, digest: str) -> int:
         path = self._root / digest / "present"
-        return path.read_bytes().count(1) if path.exists() else 0
+        return count_blocks(path.read_bytes()) if path.exists() else 0
 
     def _latest(self, digest: str) -> _Version | None:
         versions = [version for version in self._versions(f"{_PREFIX}/{digest}") if version.digest == digest]

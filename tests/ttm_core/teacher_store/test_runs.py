@@ -178,11 +178,14 @@ def test_evaluation_logits_of_another_precision_are_not_reused(digits_idx, teach
         teacher_images.clear()
 
 
-def test_a_half_written_evaluation_store_is_completed(digits_idx, teacher_file, tmp_path, teacher_images):
+@pytest.mark.parametrize("file", ["present", "rows"])
+def test_a_half_written_or_damaged_evaluation_store_is_completed(
+    digits_idx, teacher_file, tmp_path, teacher_images, file
+):
     spec = factories.spec(digits_idx, teacher_file, training={"epochs": 1})
     first, _ = run_with_events(spec, tmp_path / "first", tmp_path / "stores")
     teacher_images.clear()
-    lost = sorted((tmp_path / "stores" / evaluation.FOLDER).glob("*/present"))[0]
+    lost = sorted((tmp_path / "stores" / evaluation.FOLDER).glob(f"*/{file}"))[0]
     lost.write_bytes(bytes(lost.stat().st_size))
     second, _ = run_with_events(spec, tmp_path / "second", tmp_path / "stores")
     assert sum(teacher_images) > 0

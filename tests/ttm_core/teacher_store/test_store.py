@@ -231,7 +231,10 @@ def test_killed_writer_leaves_no_partial_rows(tmp_path, encoding):
             writer.wait()
             writer.stdout.close()
         file = LogitsFile(tmp_path / "store", build_codec(encoding, 100), ends=64 * np.arange(1, 2001))
-        for block in set(range(2000)) - set(file.missing(np.arange(2000))):
+        absent = file.missing(np.arange(2000))
+        file.drop_damaged(np.arange(2000))
+        assert file.missing(np.arange(2000)) == absent
+        for block in set(range(2000)) - set(absent):
             rows = file.read(np.arange(block * 64, block * 64 + 64))
             assert (rows == block).all()
             present += 1
@@ -256,23 +259,39 @@ def test_block_is_present_only_once_durable(tmp_path):
     other.close()
 
 
-@pytest.mark.parametrize("left", [None, 0, 11])
-def test_blocks_beyond_a_truncated_file_are_missing(tmp_path, left, caplog):
-    """The file is extended by zeros, which must not be read as logits. A row has 4 bytes here."""
+def _truncate(rows: Path, size: int) -> None:
+    os.truncate(rows, size)
+
+
+def _change(rows: Path, *offsets: int) -> None:
+    with rows.open("r+b") as file:
+        for offset in offsets:
+            file.seek(offset)
+            file.write(b"\xff")
+
+
+@pytest.mark.parametrize(
+    ("damage", "lost"),
+    [
+        # The file is extended by zeros, which must not be read as logits. A block has 8 bytes here.
+        (Path.unlink, [0, 1, 2, 3]),
+        (lambda rows: _truncate(rows, 11), [1, 2, 3]),
+        (lambda rows: _change(rows, 9, 31), [1, 3]),
+    ],
+)
+def test_damaged_blocks_are_missing(tmp_path, damage, lost, caplog):
     file = small_file(tmp_path, rows=10, blocks=5, classes=2)
     for block in range(4):
         file.write(block, 2 * block, np.ones((2, 2), np.float32))
     file.close()
-    if left is None:
-        (tmp_path / "rows").unlink()
-    else:
-        os.truncate(tmp_path / "rows", left)
-    expected = [1, 2, 3] if left else [0, 1, 2, 3]
-    for _ in range(2):  # also after the file has its size again
+    damage(tmp_path / "rows")
+    every = np.arange(5)
+    for _ in range(2):  # also in the next run
         file = small_file(tmp_path, rows=10, blocks=5, classes=2)
-        assert file.missing(np.arange(5)) == [*expected, 4]
+        file.drop_damaged(every)
+        assert file.missing(every) == [*lost, 4]
         file.close()
-    assert f"{len(expected)} blocks are beyond the end" in caplog.text
+    assert caplog.text.count(f"{len(lost)} blocks are damaged") == 1
 
 
 def test_store_file_is_sparse(tmp_path):
