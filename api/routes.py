@@ -27,6 +27,7 @@ from api.queue.endpoints import router as queue
 from api.recipes.endpoints import router as recipes
 from api.registry.endpoints import datasets, teachers
 from api.saved_views.endpoints import router as views
+from api.sign_in.endpoints import pages as sign_in_pages
 from api.sign_in.endpoints import router as single_sign_on
 from api.studies.endpoints import router as studies
 from api.studies.events import router as study_events
@@ -74,6 +75,7 @@ def routes(*, sign_in: bool, traced: bool) -> list[BaseRoute]:
         router.include_router(part)
     if sign_in:
         router.include_router(single_sign_on)
+        router.include_router(sign_in_pages)
     return router.routes
 
 

@@ -22,7 +22,7 @@ from ttm_jobs.settings import Settings
 
 router = APIRouter(include_in_schema=False)
 # What a browser opens, so that errors are pages, too.
-pages = APIRouter(route_class=PageRoute)
+pages = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 Next = Annotated[str, Query(alias="next")]
 # The provider's error codes come from the address bar, so they are not shown.
@@ -95,9 +95,6 @@ async def callback(
     _set_session(response, request, services, finished.token)
     cookies.delete(response, request.scope, SIGN_IN)
     return response
-
-
-router.include_router(pages)
 
 
 @router.post("/sign-in/key", status_code=204)
