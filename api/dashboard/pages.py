@@ -21,7 +21,7 @@ from api.http.field_errors import field_error
 from api.http.problems import MAX_FIELDS, FieldErrors
 from ttm_jobs import models
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE
-from ttm_jobs.errors import Invalid, NotFound, ServiceError
+from ttm_jobs.errors import Forbidden, Invalid, NotFound, ServiceError
 
 # The entries of the navigation, and under each the pages that belong to it: name, path and title.
 NAVIGATION = (
@@ -102,6 +102,12 @@ def _navigation(*, may_submit: bool) -> dict[str, Any]:
 def may_submit(caller: Caller | None) -> bool:
     """Whether a caller may submit and change anything. Pages offer no such actions to others."""
     return caller is None or caller.scope.includes(models.Scope.SUBMIT)
+
+
+def require_submit(caller: Caller, what: str) -> None:
+    """Raises Forbidden if the caller may not submit a job or a study."""
+    if not may_submit(caller):
+        raise Forbidden(f"Submitting a {what} requires the scope `submit`; yours is `{caller.scope}`.")
 
 
 def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
+from api.auth.callers import Caller
 from api.damage import service as damage_service
 from api.damage.schemas import ImageSort
 from api.damage.service import DifferentData, NoDamageReport
@@ -88,8 +89,7 @@ def damage_page(
     return page(
         "damage.html",
         job=job,
-        # A prediction is a POST request.
-        predicts=predicts(job) and may_submit(caller),
+        predicts=predicts(job, caller),
         report=report,
         problem=None,
         images=images,
@@ -104,9 +104,11 @@ def damage_page(
     )
 
 
-def predicts(job: JobOut) -> bool:
-    """Whether the job has an ONNX file of its student, so that `POST /jobs/{id}/predict` answers."""
-    return any(FILES.get(artifact.name, "teacher") != "teacher" for artifact in job.artifacts)
+def predicts(job: JobOut, caller: Caller) -> bool:
+    """Whether `POST /jobs/{id}/predict` answers the caller: the job has an ONNX file of its student, and a caller that
+    may only read sends no POST requests.
+    """
+    return may_submit(caller) and any(FILES.get(artifact.name, "teacher") != "teacher" for artifact in job.artifacts)
 
 
 def _problem(job: JobOut, against: str, message: str, status: int) -> HTMLResponse:

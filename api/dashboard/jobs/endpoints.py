@@ -14,7 +14,7 @@ from api.dashboard.jobs.detail import KEY_HEADER, commands, onnx_files, spans, s
 from api.dashboard.jobs.groups import GROUPINGS, MOST_JOBS, MOST_LINKS, grouped
 from api.dashboard.jobs.table import COLUMNS, common_teacher, equal_columns, ran_seconds, waited_seconds
 from api.dashboard.jobs.table import Query as Address
-from api.dashboard.pages import PageRoute, may_submit, page
+from api.dashboard.pages import PageRoute, page, require_submit
 from api.dependencies import CallerDep, EngineDep, SettingsDep, StorageDep
 from api.http.types import JobId, NoControls, is_id
 from api.jobs import service
@@ -23,7 +23,7 @@ from api.saved_views.queries import JobsQuery
 from ttm_core.spec import recipes
 from ttm_core.spec.damage.files import DAMAGE_FILE
 from ttm_jobs.database.engine import read_scope
-from ttm_jobs.errors import Forbidden, JobNotFound
+from ttm_jobs.errors import JobNotFound
 from ttm_jobs.repositories import service_stats
 from ttm_jobs.repositories.jobs import crud, ordering
 from ttm_jobs.repositories.jobs.listing import JobFilters
@@ -112,8 +112,7 @@ def job_page(
         live=job.state not in TERMINAL,
         last_event=last_event,
         has_report=any(artifact.name == "report.html" for artifact in job.artifacts),
-        # A prediction is a POST request.
-        predicts=damage.predicts(job) and may_submit(caller),
+        predicts=damage.predicts(job, caller),
         has_damage=any(artifact.name == DAMAGE_FILE for artifact in job.artifacts),
         speed=measured,
         files=onnx_files(job, measured),
@@ -166,8 +165,7 @@ def new_page(
     origin: Annotated[str, Query(alias="from", max_length=36)] = "",
 ) -> HTMLResponse:
     """The form that submits a job: empty, with some fields, or with all fields of an earlier job."""
-    if not may_submit(caller):
-        raise Forbidden(f"Submitting a job requires the scope `submit`; yours is `{caller.scope}`.")
+    require_submit(caller, "job")
     start = form.Start()
     if origin:
         if not is_id(origin):

@@ -73,7 +73,7 @@ export async function send(form, path, spec, { faults = [], validate, required }
   let problem = { errors: faults };
   if (!faults.length) {
     const response = await post(path, spec), body = await response.json();
-    const signedOut = showSignedOut(response.status === 401) && response.status === 401;
+    const signedOut = showSignedOut(response.status);
     if (response.ok) return body;
     problem = signedOut ? { detail: SIGNED_OUT } : body;
   }
@@ -199,7 +199,7 @@ export function enableButtons(form, enabled) {
   for (const button of form.querySelectorAll(".actions > button")) button.disabled = !enabled;
 }
 
-/** Enables the buttons, of which submitting is disabled until the script handles the form. Going back may restore the page as it was left, right after a submission. */
+/** Enables the buttons: *Submit* is disabled until this script handles the form, and again when the browser goes back to a submitted form. */
 export function enableSubmit(form) {
   enableButtons(form, true);
   addEventListener("pageshow", () => enableButtons(form, true));

@@ -34,7 +34,7 @@ export function localTimes(root = document) {
 /** Fetches the current version of this page and returns it as a document. */
 export async function fetchPage() {
   const response = await fetch(location.href, { headers: { Accept: "text/html" } });
-  showSignedOut(response.status === 401);
+  showSignedOut(response.status);
   if (!response.ok) throw Object.assign(new Error(`HTTP ${response.status}`), { status: response.status });
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   localTimes(fresh);
@@ -77,17 +77,18 @@ export function markStale(stale, error = {}) {
 export const SIGNED_OUT = "Your session has ended. Sign in again, then repeat this.";
 
 /**
- * Shows or hides the notice that the session has ended. Its link leads back to this page; on a form it opens another tab, because
- * what has been entered would be lost. Returns false on pages that need no session.
+ * Shows the notice that the session has ended after a response with status 401, and hides it after others. Its link leads back to
+ * this page; on a form it opens another tab, because what has been entered would be lost. Returns whether the session has ended,
+ * which it does not on pages that need none.
  */
-export function showSignedOut(ended) {
-  const notice = document.getElementById("signed-out");
+export function showSignedOut(status) {
+  const notice = document.getElementById("signed-out"), ended = status === 401;
   if (!notice) return false;
   const link = notice.querySelector("a"), entered = document.querySelector("form.with-aside") !== null;
   link.href = `/sign-in?next=${encodeURIComponent(entered ? "/" : location.pathname + location.search)}`;
   link.target = entered ? "_blank" : "";
   notice.hidden = !ended;
-  return true;
+  return ended;
 }
 
 /** Calls `update` every `seconds` while the page is visible, and immediately when it becomes visible again. */
@@ -121,7 +122,7 @@ export async function request(method, path, json) {
     showMessage("The service could not be reached, so the change may not have been made. Reload the page to check.");
     return null;
   }
-  const signedOut = showSignedOut(response.status === 401) && response.status === 401;
+  const signedOut = showSignedOut(response.status);
   showMessage(response.ok ? "" : signedOut ? SIGNED_OUT : problemText(body));
   return response.ok ? { status: response.status, body } : null;
 }

@@ -18,7 +18,7 @@ function problemOf(text) {
 
 /** The message of an error response. */
 async function errorMessage(response) {
-  if (response.status === 401 && showSignedOut(true)) return SIGNED_OUT;
+  if (response.status === 401 && showSignedOut(response.status)) return SIGNED_OUT;
   return problemOf(await response.text()).detail ?? `HTTP ${response.status}`;
 }
 
@@ -51,7 +51,7 @@ function append(path, blob, offset, onProgress) {
     request.upload.addEventListener("progress", (event) => onProgress(offset + event.loaded));
     request.addEventListener("load", () => {
       if (request.status === 204) return done(Number(request.getResponseHeader("Upload-Offset")));
-      const signedOut = request.status === 401 && showSignedOut(true);
+      const signedOut = request.status === 401 && showSignedOut(request.status);
       const problem = new Error(signedOut ? SIGNED_OUT : problemOf(request.responseText).detail ?? `HTTP ${request.status}`);
       // A wrong offset, a locked upload and a rate limit can be retried.
       problem.final = request.status < 500 && ![409, 423, 429].includes(request.status);

@@ -7,7 +7,7 @@ from starlette.responses import HTMLResponse
 
 from api.comparisons.verdict import difference_text
 from api.dashboard.jobs.table import Query as Address
-from api.dashboard.pages import PageRoute, may_submit, page
+from api.dashboard.pages import PageRoute, page, require_submit
 from api.dashboard.studies.detail import (
     SIGNS,
     best_accuracy,
@@ -27,7 +27,6 @@ from api.saved_views import service as saved_views
 from api.saved_views.queries import StudiesQuery
 from api.studies import service
 from ttm_jobs.database.engine import read_scope
-from ttm_jobs.errors import Forbidden
 from ttm_jobs.studies.states import ENDED, StudyState
 
 router = APIRouter(route_class=PageRoute)
@@ -89,6 +88,5 @@ def study_page(study_id: StudyId, engine: EngineDep, storage: StorageDep, settin
 @router.get("/ui/new-study")
 def new_study_page(caller: CallerDep, teacher: Filter = "", dataset: Filter = "") -> HTMLResponse:
     """The form that submits a study."""
-    if not may_submit(caller):
-        raise Forbidden(f"Submitting a study requires the scope `submit`; yours is `{caller.scope}`.")
+    require_submit(caller, "study")
     return page("new_study.html", values={"/teacher/checkpoint": teacher, "/dataset/uri": dataset})

@@ -13,6 +13,7 @@ from typing import IO
 
 from ttm_core.data.archives.tar_headers import BoundedTarInfo, check_end
 from ttm_core.errors import BadDataset
+from ttm_core.reader.placeholders import PLACEHOLDERS
 from ttm_core.spec.names import has_unsafe_characters
 
 _COPY_BYTES = 1 << 20
@@ -49,13 +50,13 @@ class Limits:
         return min(self.total_bytes, self.ratio * packed_bytes + (1 << 20))
 
 
+_REPACK = "Pack the files into a tar (plain, gz, bz2, xz) or zip archive"
 # Files that are mistaken for archives, by their first bytes, and what to do.
 _OTHERS = {
-    b"\x28\xb5\x2f\xfd": "compressed with Zstandard. Pack the files into a tar (plain, gz, bz2, xz) or zip archive",
-    b"7z\xbc\xaf": "a 7z archive. Pack the files into a tar (plain, gz, bz2, xz) or zip archive",
-    b"Rar!": "a RAR archive. Pack the files into a tar (plain, gz, bz2, xz) or zip archive",
-    b"<": "a web page (HTML or XML). Download the file itself",
-    b"version https://git-lfs": "a pointer of Git LFS, not the file. Run `git lfs pull`",
+    b"\x28\xb5\x2f\xfd": f"compressed with Zstandard. {_REPACK}",
+    b"7z\xbc\xaf": f"a 7z archive. {_REPACK}",
+    b"Rar!": f"a RAR archive. {_REPACK}",
+    **PLACEHOLDERS,
 }
 
 

@@ -94,9 +94,11 @@ def _is_utf8(path: str) -> bool:
 
 def _split_of(name: str) -> SplitName | None:
     """The split that the first word of a file's name is, or the only one that another word is."""
-    splits = [_NAMES.get(word) for word in _WORD.findall(name.lower())]
-    named = {split for split in splits if split is not None}
-    return splits[0] if splits and splits[0] is not None else next(iter(named)) if len(named) == 1 else None
+    words = _WORD.findall(name.lower())
+    if words and words[0] in _NAMES:
+        return _NAMES[words[0]]
+    named = {_NAMES[word] for word in words if word in _NAMES}
+    return named.pop() if len(named) == 1 else None
 
 
 def _split_of_folder(name: str) -> SplitName | None:

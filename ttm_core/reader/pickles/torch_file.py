@@ -14,6 +14,7 @@ import numpy as np
 
 from ttm_core.errors import BadCheckpoint
 from ttm_core.reader.pickles.unpickle import ITEM_BYTES, Storage, Tensor, Unsupported, unpickle
+from ttm_core.reader.placeholders import PLACEHOLDERS
 
 # What training scripts save next to the weights, and no model is under.
 _NO_MODEL = re.compile(r"optim|sched|scaler|^opt$")
@@ -30,8 +31,7 @@ _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 # Files that are mistaken for checkpoints, by their first bytes, and what to do.
 _OTHERS = {
     b"{": "a JSON file, such as the index of a checkpoint in several files. Join these files to one state dict",
-    b"<": "a web page (HTML or XML). Download the file itself",
-    b"version https://git-lfs": "a pointer of Git LFS, not the file. Run `git lfs pull`",
+    **PLACEHOLDERS,
     b"\x89HDF": "an HDF5 file, for example of Keras. Export the model to ONNX",
     b"GGUF": "a GGUF file. Save the state dict of a PyTorch model",
     b"\x93NUMPY": "a NumPy array. Save the state dict of a PyTorch model",

@@ -59,6 +59,9 @@ export function round(value, step = Infinity) {
 /** A share as a percentage, with as many decimals as values that are `step` apart need to differ. */
 export const percent = (share, step = 1) => `${(share * 100).toFixed(Math.min(Math.max(-exponent(step) - 2, 0), 10))}%`;
 
+/** How a chart formats shares, on its axis and in its readout. */
+export const SHARES = { format: percent, precise: (share) => percent(share, 0.0001) };
+
 /** A count with three significant digits and a unit. */
 export function count(value) {
   for (const unit of ["", " k", " M", " G"]) {

@@ -1,4 +1,4 @@
-import { count, percent, round, size } from "../charts/axes.js";
+import { SHARES, count, round, size } from "../charts/axes.js";
 import { Chart } from "../charts/chart.js";
 import { Group } from "../charts/group.js";
 import { followOptions } from "../charts/options.js";
@@ -16,7 +16,6 @@ const withSeeds = jobs.map(({ name, seed }) => (jobs.filter((other) => other.nam
 const unambiguous = unique(withSeeds) ? withSeeds : jobs.map(({ name }, index) => `${index + 1} ${name}`);
 // By id, because the table's order changes when jobs start: their specs are resolved, which changes the groups.
 const names = new Map(jobs.map(({ job }, index) => [job, unambiguous[index]]));
-const SHARES = { format: percent, precise: (share) => percent(share, 0.0001) };
 const NUMBERS = { format: round, precise: (value) => value.toFixed(4) };
 const costs = {
   parameters: { unit: "parameters", write: count },

@@ -1,4 +1,4 @@
-import { percent, round, size } from "../charts/axes.js";
+import { SHARES, round, size } from "../charts/axes.js";
 import { Chart } from "../charts/chart.js";
 import { Group } from "../charts/group.js";
 import { followOptions } from "../charts/options.js";
@@ -10,7 +10,6 @@ const MAX_POINTS = 2000;
 const job = document.getElementById("job");
 const base = `/jobs/${job.dataset.job}`;
 const running = () => job.dataset.running === "yes";
-const SHARES = { format: percent, precise: (share) => percent(share, 0.0001) };
 const NUMBERS = { format: round, precise: (value) => value.toPrecision(4) };
 const BYTES = { format: size };
 const unzoom = document.querySelector("[data-unzoom]");

@@ -7,6 +7,8 @@ const form = document.getElementById("new");
 const method = document.getElementById("method");
 const place = document.getElementById("estimate");
 
+const isObject = (value) => typeof value === "object" && value !== null;
+
 /** The value of a field. Text in a number field is sent unchanged, so that the service returns the error. */
 function valueOf(field) {
   const text = field.value.trim();
@@ -39,8 +41,10 @@ function read() {
     if (field.value.trim() && !field.closest("[data-method][hidden]")) put(body, field.name, valueOf(field));
   }
   // Fields of a method and of an optimizer need its name, which a recipe may contain.
-  if (!body.recipe && typeof body.method === "object" && body.method) body.method.kind ??= "wttm";
-  if (!body.recipe && typeof body.training?.optimizer === "object" && body.training.optimizer) body.training.optimizer.name ??= "sgd";
+  if (!body.recipe) {
+    if (isObject(body.method)) body.method.kind ??= "wttm";
+    if (isObject(body.training?.optimizer)) body.training.optimizer.name ??= "sgd";
+  }
   return { body, faults };
 }
 
