@@ -277,5 +277,6 @@ CASES: dict[str, Make] = {
     "another architecture": lambda path, mark: safetensors.torch.save_file(state(architecture="cifar/resnet8"), path),
     "another number of classes": lambda path, mark: safetensors.torch.save_file(state(classes=5), path),
     "no state dict": _saved(lambda mark: {"epoch": 3}),
+    "NumPy arrays": _saved(lambda mark: {key: value.numpy() for key, value in state().items()}),
     "a list": _saved(lambda mark: [torch.zeros(3)]),
 }

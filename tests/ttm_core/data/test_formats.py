@@ -188,6 +188,7 @@ HOSTILE_SHARDS = {
     "a label of many digits": ({"a.png": b"x", "a.cls": b"9" * 10_000}, "contains no label"),
     "damaged json": ({"a.png": b"x", "a.json": b"{"}, "contains no label"),
     "json that is no object": ({"a.png": b"x", "a.json": b"[1]"}, "contains no label"),
+    "dots in every key": ({"a.0.png": b"x", "a.0.cls": b"0"}, "'a.0.png' is not read as an image"),
     "deep json": ({"a.png": b"x", "a.json": b"[" * 100_000}, "contains no label"),
     "a label that is true": ({"a.png": b"x", "a.json": b'{"label": true}'}, "not a non-negative integer"),
 }
@@ -235,6 +236,10 @@ HOSTILE_TABLES = {
     "a missing name": ({"image": [IMAGE] * 2, "label": ["cat", None]}, r"1 rows without a label .*, and 1 with one"),
     "a negative label": ({"image": [IMAGE], "label": [-2]}, "neither a name nor a non-negative integer"),
     "NaN": ({"image": [IMAGE] * 2, "label": [0.0, math.nan]}, "neither a name nor a non-negative integer"),
+    "labels in another column": (
+        {"image": [IMAGE] * 2, "label": [-1, None], "labels": [0, 1]},
+        "Column 'label' of the train split has no labels .*column 'labels'",
+    ),
     "a wild label": ({"image": [IMAGE], "label": [10**8]}, "at most 100,000 classes"),
 }
 

@@ -5,7 +5,7 @@ Read with pyarrow instead of the datasets library, which would open paths and UR
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +30,8 @@ class _Columns:
     label: str | None
     names: list[str] | None
     """Class names from the schema's metadata, if present."""
+    other_labels: tuple[str, ...] = field(default=(), compare=False)
+    """Columns that would contain the labels if `label` did not exist."""
 
 
 def pack(files: Mapping[str, list[Path]], packed: Path) -> None:
@@ -40,11 +42,11 @@ def pack(files: Mapping[str, list[Path]], packed: Path) -> None:
 
     Raises:
         BadDataset: the image column is missing or ambiguous, a row has no image bytes, only some rows of a split have a
-            label, class names are too long, or a file is damaged.
+            label, the column of labels is ambiguous, class names are too long, or a file is damaged.
     """
     columns = {split: _columns(paths[0]) for split, paths in files.items()}
     if "unlabelled" in columns:
-        columns["unlabelled"] = replace(columns["unlabelled"], label=None, names=None)
+        columns["unlabelled"] = _Columns(columns["unlabelled"].image, None, None)
     names = _shared_class_names(columns.values())
     labels: dict[str, int] = {}
     for split, paths in files.items():
@@ -54,7 +56,7 @@ def pack(files: Mapping[str, list[Path]], packed: Path) -> None:
                 number = labels.setdefault(label, len(labels)) if isinstance(label, str) else label
                 rows.append((0, out.tell(), len(image), number))
                 out.write(image)
-        _check_labelled(split, [number for *_, number in rows])
+        _check_labelled(split, [number for *_, number in rows], columns[split])
         np.save(packed / f"{split}.npy", np.array(rows, dtype=np.int64).reshape(-1, 4))
     if labels:
         names = sorted(labels)
@@ -63,9 +65,14 @@ def pack(files: Mapping[str, list[Path]], packed: Path) -> None:
     (packed / "classes.json").write_text(json.dumps(names))
 
 
-def _check_labelled(split: str, labels: Sequence[int]) -> None:
-    """Raises BadDataset if only some rows of a split have a label."""
+def _check_labelled(split: str, labels: Sequence[int], columns: _Columns) -> None:
+    """Raises BadDataset if only some rows of a split have a label, or if the labels may be in another column."""
     missing = labels.count(NO_LABEL)
+    if split == "train" and missing == len(labels) > 0 and columns.other_labels:
+        raise BadDataset(
+            f"Column {columns.label!r} of the train split has no labels (null or -1 in all rows), and there is also a "
+            f"column {columns.other_labels[0]!r}: remove the one that is not to be used."
+        )
     if 0 < missing < len(labels):
         raise BadDataset(
             f"The {split} split has {missing:,} rows without a label (null or -1), and {len(labels) - missing:,} with "
@@ -159,8 +166,10 @@ def _columns(path: Path, schema: pa.Schema | None = None) -> _Columns:
             f"Exactly one image column (bytes, or a struct with bytes) is required; there are {found} among {listed}."
         )
     class_names = _class_labels(schema)
-    label = next((name for name in (*_LABELS, *class_names) if name in schema.names), None)
-    return _Columns(images[0], label, None if label is None else class_names.get(label))
+    labels = [name for name in dict.fromkeys((*_LABELS, *class_names)) if name in schema.names]
+    if not labels:
+        return _Columns(images[0], None, None)
+    return _Columns(images[0], labels[0], class_names.get(labels[0]), tuple(labels[1:]))
 
 
 def _shared_class_names(columns: Iterable[_Columns]) -> list[str] | None:

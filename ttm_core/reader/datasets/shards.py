@@ -21,6 +21,7 @@ class _Sample:
     key: str
     image: tuple[int, int] | None = None  # offset and length
     label: int | None = None
+    misnamed: str | None = None  # a member such as "key.0.jpg", whose extension is "0.jpg"
 
 
 def first_files(path: Path) -> list[tuple[str, str]]:
@@ -48,10 +49,11 @@ def write_index(splits: Mapping[str, list[Path]], target: Path) -> None:
 
 def _index(paths: list[Path], *, with_labels: bool) -> tuple["array[int]", list[str]]:
     rows, names = array("q"), []
-    labelled, unlabelled = False, None
+    labelled, unlabelled, misnamed = False, None, None
     for number, path in enumerate(paths):
         for sample in _samples(path):
             labelled = labelled or sample.label is not None
+            misnamed = misnamed or sample.misnamed
             if sample.image is None:
                 continue
             if sample.label is None:
@@ -60,6 +62,11 @@ def _index(paths: list[Path], *, with_labels: bool) -> tuple["array[int]", list[
             rows.extend((number, *sample.image, NO_LABEL if sample.label is None else sample.label))
             if len(names) > Limits.members:
                 raise BadDataset(f"The dataset has more than {Limits.members:,} samples.")
+    if misnamed and not names:
+        raise BadDataset(
+            f"{misnamed!r} is not read as an image: in WebDataset, a file name up to its first dot is the key of the "
+            "sample. Write the shards with keys without dots."
+        )
     if with_labels and labelled and unlabelled:
         raise BadDataset(f"{unlabelled} without a label (.cls or .json), but other samples have one.")
     return rows, names
@@ -93,6 +100,8 @@ def _samples(path: Path) -> Iterator[_Sample]:
                             f"{_MAX_IMAGE_BYTES:,} for an image."
                         )
                     sample.image = (member.offset_data, member.size)
+                elif f".{kind.rpartition('.')[2]}" in IMAGE_EXTENSIONS:
+                    sample.misnamed = sample.misnamed or member.name
                 elif kind in ("cls", "json"):
                     stream = opened.extractfile(member)
                     assert stream is not None, "a regular file"

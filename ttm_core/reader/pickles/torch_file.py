@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from ttm_core.errors import BadCheckpoint
-from ttm_core.reader.pickles.unpickle import ITEM_BYTES, Storage, Tensor, Unsupported, unpickle
+from ttm_core.reader.pickles.unpickle import ITEM_BYTES, Array, Storage, Tensor, Unsupported, unpickle
 from ttm_core.reader.placeholders import PLACEHOLDERS
 
 # What training scripts save next to the weights, and no model is under.
@@ -221,9 +221,11 @@ def _find_tensors(loaded: Any) -> tuple[dict[str, Tensor], list[str]]:
         raise BadCheckpoint(f"The checkpoint contains a {kind}, not a state dict.")
     found: list[tuple[str, dict[str, Tensor]]] = []
     unsupported: list[str] = []
+    arrays: list[str] = []
     for prefix, values in islice(_dicts(loaded, "", ()), _MOST_VISITED):
         bad = [name for name, value in values.items() if isinstance(value, Unsupported)]
         unsupported += [f"{prefix}{name}" for name in bad]
+        arrays += [f"{prefix}{name}" for name, value in values.items() if isinstance(value, Array)]
         own = {f"{prefix}{name}": value for name, value in values.items() if isinstance(value, Tensor)}
         if own and not bad:
             found.append((prefix, own))
@@ -234,6 +236,11 @@ def _find_tensors(loaded: Any) -> tuple[dict[str, Tensor], list[str]]:
     if unsupported:
         raise BadCheckpoint(
             f"Tensor {unsupported[0][:100]!r} is sparse, quantized or complex, or has an unsupported element type."
+        )
+    if arrays:
+        raise BadCheckpoint(
+            f"The checkpoint contains NumPy arrays, such as {arrays[0][:100]!r}, and no tensors. Convert them with "
+            "torch.from_numpy and save the state dict again."
         )
     keys = ", ".join(repr(key)[:100] if isinstance(key, str | int) else "..." for key in list(loaded)[:8])
     raise BadCheckpoint(f"The checkpoint contains no state dict. Its keys: {keys or 'none'}")

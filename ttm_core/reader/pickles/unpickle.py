@@ -87,6 +87,12 @@ class _Ignored:
         pass
 
 
+class Array(_Ignored):
+    """A NumPy array, of which nothing is kept."""
+
+    __slots__ = ()
+
+
 class _Dict(dict[Any, Any]):
     """Replaces OrderedDict and its relatives, whose attributes are dropped."""
 
@@ -117,7 +123,7 @@ _IGNORED = {
     *((module, f"{system}Path") for module in ("pathlib", "pathlib._local") for system in ("Posix", "Windows")),
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
-    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *((f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")),
     *(
         ("numpy.dtypes", f"{kind}DType")
         for kind in ("Float16", "Float32", "Float64", "Int32", "Int64", "UInt8", "Bool")
@@ -127,6 +133,7 @@ _IGNORED = {
     ("torch.serialization", "_get_layout"),
     ("_codecs", "encode"),
 }
+_ARRAYS = {(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")}
 _BUILDERS = {
     ("torch._utils", "_rebuild_tensor"),
     ("torch._utils", "_rebuild_tensor_v2"),
@@ -137,6 +144,7 @@ _BUILDERS = {
     ("torch._utils", "_rebuild_sparse_tensor"),
     ("torch._utils", "_rebuild_qtensor"),
 }
+# Dtypes without an equivalent in safetensors.
 _OTHER_DTYPES = ("complex", "qint", "quint", "float4", "float8", "uint", "int", "bits")
 _TYPES = {("torch", "Tensor"), ("torch.nn.parameter", "Parameter"), ("torch", "Parameter")}
 
@@ -185,16 +193,16 @@ class _Unpickler(DataUnpickler):
             return _Dict
         if where in _IGNORED:
             return _Ignored
+        if where in _ARRAYS:
+            return Array
         if where in _BUILDERS:
             return _Call(name)
         if where in _TYPES or (module == "torch" and (name in _DTYPES or name in STORAGES)):
             return _Name(name)
         if where in {("torch.storage", kind) for kind in ("UntypedStorage", "TypedStorage", "_LegacyStorage")}:
             return _Name("UntypedStorage")
-        if module == "torch" and name.startswith(
-            ("complex", "qint", "quint", "float4", "float8", "uint", "int", "bits")
-        ):
-            return _Name(name)  # a dtype without an equivalent in safetensors
+        if module == "torch" and name.startswith(_OTHER_DTYPES):
+            return _Name(name)
         if module == "torch" and name in ("strided", "sparse_coo", "sparse_csr", "per_tensor_affine"):
             return _Ignored()
         raise BadCheckpoint(
@@ -215,7 +223,7 @@ class _Unpickler(DataUnpickler):
         raise BadCheckpoint("The checkpoint contains a damaged reference to a storage.")
 
     def may_call(self, function: object) -> bool:
-        return isinstance(function, _Call) or any(function is allowed for allowed in (_Dict, _Ignored, set))
+        return isinstance(function, _Call) or any(function is allowed for allowed in (_Dict, _Ignored, Array, set))
 
 
 def unpickle(stream: IO[bytes], storages: dict[str, Storage] | None = None) -> Any:
