@@ -21,11 +21,12 @@ from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.study.run_options import RunOptions
 from ttm_core.teacher_store.store import Stores
 from ttm_jobs.states import JobState
-from ttm_jobs.studies.decide import decide, finalists_of
+from ttm_jobs.studies.decide import decide
 from ttm_jobs.studies.facts import Candidate, Facts, FinalResult, JobKind, Limits, Plan, Screen, Trial, Variant
 from ttm_jobs.studies.rules.halving import schedule
 from ttm_jobs.studies.rules.recommendation import recommend
 from ttm_jobs.studies.rules.statistics import paired_bootstrap
+from ttm_jobs.studies.runs import finalists_of
 
 _STUDENTS = ("mini/resnet8_025", "mini/resnet8_050", "mini/resnet8_100")
 _RATES = (0.02, 0.05, 0.1)

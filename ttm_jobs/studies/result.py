@@ -4,7 +4,6 @@ from dataclasses import asdict
 from typing import Any
 
 from ttm_jobs.states import JobState
-from ttm_jobs.studies.decide import complete_runs, finalists_of, runs_of
 from ttm_jobs.studies.decision import Decision
 from ttm_jobs.studies.facts import Facts, JobKind
 from ttm_jobs.studies.rules.recommendation import (
@@ -17,6 +16,7 @@ from ttm_jobs.studies.rules.recommendation import (
     options,
 )
 from ttm_jobs.studies.rules.statistics import Difference
+from ttm_jobs.studies.runs import complete_runs, finalists_of, runs_of
 
 Json = dict[str, Any]
 
