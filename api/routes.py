@@ -43,7 +43,7 @@ def routes(*, sign_in: bool, traced: bool) -> list[BaseRoute]:
     """
     router = APIRouter(dependencies=[Depends(_name_span)] if traced else [])
     for part in (
-        # Before the jobs, whose paths with an id match these, too.
+        # Before the jobs: their paths with an id match these, too.
         bulk,
         jobs,
         job_events,

@@ -122,8 +122,8 @@ class ApiError(ClientError):
         super().__init__("\n  ".join(lines))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By default, an exception is unpickled by a call with its message alone. That fails here, and a process pool
-        # whose task raised the error breaks or never returns.
+        # By default, an exception is unpickled by a call with its message alone. That fails here, and the process
+        # pool of a task that raises the error breaks or never returns.
         fields = {name: getattr(self, name) for name in ("status", "code", "title", "detail", "errors", "request_id")}
         return partial(type(self), **fields), (), vars(self)
 

@@ -83,7 +83,7 @@ def _planned(candidate: CandidateSpec, packaged: Mapping[str, Architecture]) -> 
 
 
 def _trial_fault(spec: StudySpec) -> Iterator[Fault]:
-    """The error of the first candidate whose jobs would not be valid, which no job of a running study could report."""
+    """The error of the first candidate that would give invalid jobs. No job of a running study could report it."""
     for candidate in spec.candidates():
         detail = _invalid(spec, candidate.student, candidate.values)
         if detail is None:

@@ -75,7 +75,7 @@ class Service:
 
 @contextmanager
 def service(url: str | None, var: Path, roots: tuple[Path, ...]) -> Iterator[Service]:
-    """The service at `url`; without one, a stack on 127.0.0.1 with one worker, whose state is kept in `var`.
+    """The service at `url`; without one, a stack on 127.0.0.1 with one worker and its state in `var`.
 
     Jobs may read files below `roots`.
     """

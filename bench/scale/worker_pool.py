@@ -1,4 +1,4 @@
-"""`python -m bench.scale.worker_pool JSON`: many workers as threads of one process, whose trainers only sleep.
+"""`python -m bench.scale.worker_pool JSON`: many workers as threads of one process. Their trainers only sleep.
 
 Wake-up messages, claims, leases, heartbeats, presence and outcomes use the worker's code. Prints one JSON object at
 the end.

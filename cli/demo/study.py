@@ -17,7 +17,7 @@ class StudyFailed(Exception):
 
 
 def submit(client: Client, teacher: str, dataset: dict[str, Any], *, flip: bool, seed: int, console: Console) -> Study:
-    """Submits the study, whose jobs run after the jobs that are queued already.
+    """Submits the study. Its jobs run after the jobs that are queued already.
 
     Args:
         client: the service.

@@ -230,7 +230,7 @@ def test_validation_inspects_initial_weights_and_what_a_student_needs_of_its_tea
     shuffle = f"upload:{upload(safetensors.torch.save(resnet8(), {'ttm': json.dumps(structure)}))}"
     unit = {"checkpoint": onnx, "normalization": {"mean": [0] * 3, "std": [1] * 3}}
     name = "mini/resnet8_025"
-    accessible = "layers are not accessible"
+    accessible = "layers of an ONNX teacher are not accessible"
     cases: list[tuple[str, Any, Any, str]] = [
         ("/student/checkpoint", None, {"checkpoint": text}, "not a checkpoint"),
         ("/student/checkpoint", None, {"checkpoint": onnx}, "cannot start with an ONNX file"),

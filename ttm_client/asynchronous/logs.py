@@ -11,7 +11,7 @@ from ttm_client.models.jobs import Job
 from ttm_client.protocol import job_path
 
 # The request overlaps the bytes already received by this many. A mismatch means the log of another attempt, or a log
-# whose beginning was dropped.
+# without its beginning.
 _OVERLAP = 64
 
 
@@ -50,7 +50,7 @@ async def follow_log(
 
 
 async def _after(transport: AsyncTransport, job_id: str, total: int, known: bytes) -> tuple[bytes, bool]:
-    """Returns the bytes after the first `total`, whose last ones are `known`, and whether the log was replaced."""
+    """Returns the bytes after the first `total`, which end with `known`, and whether the log was replaced."""
     try:
         response = await transport.request(
             "GET", job_path(job_id) + "/log", headers={"Range": f"bytes={total - len(known)}-"}

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, or whose encoding lacks characters of the output."""
+"""Standard streams that are closed, or lack characters of the output in their encoding."""
 
 import codecs
 import io

@@ -76,7 +76,7 @@ def _signature(thing: Any) -> str:
 
 
 def _text(thing: Any) -> str:
-    """A docstring whose example, at its end, becomes a code block."""
+    """A docstring. The example at its end becomes a code block."""
     words, prompt, example = (inspect.getdoc(thing) or "").partition(">>> ")
     return f"{words.rstrip()}\n\n```pycon\n{prompt}{example.rstrip()}\n```"
 

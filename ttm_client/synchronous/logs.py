@@ -12,7 +12,7 @@ from ttm_client.synchronous.polling import answer
 from ttm_client.synchronous.transport import Transport
 
 # The request overlaps the bytes already received by this many. A mismatch means the log of another attempt, or a log
-# whose beginning was dropped.
+# without its beginning.
 _OVERLAP = 64
 
 
@@ -51,7 +51,7 @@ def follow_log(
 
 
 def _after(transport: Transport, job_id: str, total: int, known: bytes) -> tuple[bytes, bool]:
-    """Returns the bytes after the first `total`, whose last ones are `known`, and whether the log was replaced."""
+    """Returns the bytes after the first `total`, which end with `known`, and whether the log was replaced."""
     try:
         response = transport.request(
             "GET", job_path(job_id) + "/log", headers={"Range": f"bytes={total - len(known)}-"}

@@ -55,7 +55,7 @@ def read_unlabelled(uri: str, path: Path, reading: Reading) -> UnlabelledSource:
 
 
 def check_no_overlap(uri: str, path: Path, dataset: Path) -> None:
-    """Raises BadDataset if a source has files of the dataset, whose test images would then be training images.
+    """Raises BadDataset if a source has files of the dataset: its test images would then be training images.
 
     Args:
         uri: of the source, for the message.

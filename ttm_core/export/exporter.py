@@ -15,7 +15,7 @@ def fast_exporter() -> Iterator[None]:
         # The exporter creates millions of objects; collections in between take a fifth of its time.
         stack.enter_context(collection_paused())
         for faster in (_operators_not_parsed, _registry_kept, _operators_listed_once):
-            # Releases of torch and onnxscript whose internals differ export at their own speed.
+            # Releases of torch and onnxscript with other internals export at their own speed.
             try:
                 owner, name, replacement = faster()
             except (ImportError, KeyError, AttributeError):

@@ -22,7 +22,7 @@ def adapt_to_device(
 ) -> None:
     """Replaces operations of a model whose kernels on its device are wrong or slow. On a GPU, there are none.
 
-    - Convolutions over inputs of few pixels, most of whose kernel lies on padding, compute the rest only.
+    - Convolutions over inputs of few pixels do not compute the part of the kernel that lies on padding.
     - In training, strided 1x1 convolutions with few channels take every second pixel of their input.
     - In training, depthwise convolutions with slow bfloat16 gradients compute in float32.
     - Without AMX, timm's attention over up to 256 keys computes bfloat16 by matrix products and a softmax: torch's

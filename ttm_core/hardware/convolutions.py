@@ -84,7 +84,7 @@ class _SmallInputs(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:  # torch's name
         """[B, C, H, W] -> [B, C', H', W'], as of the convolution."""
         (rows, columns), (down, across) = input.shape[2:], self.stride
-        # An exported graph has convolutions, whose batch may have any size.
+        # An exported graph has convolutions, and its batch may have any size.
         if (
             torch.compiler.is_exporting()
             or max(rows, columns) > 2

@@ -51,7 +51,7 @@ def in_memory_format(teacher: Teacher, memory_format: MemoryFormat) -> Teacher:
 
 
 def _depends_on_format(model: nn.Module) -> bool:
-    """A vision transformer has one convolution, whose format does not matter; an ONNX file has none."""
+    """Whether there are several convolutions. The format of the only one of a vision transformer does not matter."""
     return sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 1
 
 

@@ -182,7 +182,7 @@ def load_strictly(model: nn.Module, weights: Weights, architecture: str) -> None
 
 
 def check_variances(model: nn.Module) -> None:
-    """Raises BadCheckpoint for a batch norm with a negative variance, whose outputs are NaN in evaluation mode."""
+    """Raises BadCheckpoint for a batch norm with a negative variance: its outputs are NaN in evaluation mode."""
     for name, module in model.named_modules():
         variance = getattr(module, "running_var", None)
         if isinstance(variance, torch.Tensor) and bool((variance < -getattr(module, "eps", 0.0)).any()):

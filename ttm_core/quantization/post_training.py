@@ -142,11 +142,11 @@ class _Search:
         return float((logits.argmax(1) == self._labels).mean())
 
     def sensitive_groups(self, method: Calibration) -> list[tuple[str, ...]]:
-        """Layers with their consumers whose float32 computation reduces the error of the logits, the best first.
+        """Layers, with their consumers, that reduce the error of the logits if they stay in float32, the best first.
 
         ONNX Runtime quantizes a float layer itself when it loads a file in which the layer is between quantized ones.
         Therefore the consumers of its output stay in float32 too. Measured on up to 64 images for 12 layers: the first,
-        the last, and those with the fewest weights per output, such as depthwise convolutions, whose errors do not
+        the last, and those with the fewest weights per output, such as depthwise convolutions: their errors do not
         average out.
         """
         probes = _first_images(self._validation, _PROBED_IMAGES)

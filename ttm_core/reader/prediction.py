@@ -31,7 +31,7 @@ def predict(source: Path, files: Mapping[str, str]) -> Prediction:
 
     Args:
         source: the encoded image.
-        files: paths of ONNX files by the name of the artifact. One of them is a student's, whose metadata has the
+        files: paths of ONNX files by the name of the artifact. One of them is a student's: its metadata has the
             names of the classes.
 
     Raises:

@@ -25,7 +25,7 @@ class BatchPredictions:
 def compare(batches: Iterable[BatchPredictions], class_names: list[str], against: Reference = "labels") -> SplitScores:
     """Scores of a split from logits: the student's first, then the teacher's where there is one.
 
-    A teacher whose own predictions are the labels gets no scores.
+    A teacher gets no scores if its own predictions are the labels.
     """
     student, teacher = ScoreAccumulator(len(class_names)), ScoreAccumulator(len(class_names))
     agreed, divergence = 0, 0.0

@@ -45,7 +45,7 @@ class StrictModel(BaseModel):
     """Refuses unknown fields and values of another type, such as `true` or `"10"` for a number or 1 for a boolean.
 
     Numbers follow JSON, which does not distinguish 10.0 from 10: both are valid integers and valid floats. A field
-    whose Python type has no JSON equivalent (a tuple, a datetime) sets `strict=False`.
+    with a Python type that JSON lacks (a tuple, a datetime) sets `strict=False`.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)

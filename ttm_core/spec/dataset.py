@@ -34,7 +34,7 @@ class DatasetSpec(Spec):
     )
     unlabelled: Annotated[list[Uri], Field(max_length=64)] = Field(
         [],
-        description="URIs of further training images, whose labels are ignored if they have any. The cross-entropy "
+        description="URIs of further training images. Their labels are ignored if they have any. The cross-entropy "
         "uses the labelled images only, and the loss on the teacher's outputs uses all images.",
     )
 

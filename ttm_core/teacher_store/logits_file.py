@@ -54,7 +54,7 @@ class LogitsFile:
         return [block for block in absent if block not in self._pending]
 
     def drop_damaged(self, blocks: NDArray[np.int64]) -> None:
-        """Removes the marks of blocks whose rows have another checksum, as in a damaged or truncated file, so that they
+        """Removes the marks of blocks with another checksum, as in a damaged or truncated file, so that they
         are missing. Reads each block once.
         """
         marked = blocks[self._present[blocks] != 0].tolist()

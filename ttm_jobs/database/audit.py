@@ -106,7 +106,7 @@ def record(session: Session, author: Author, *, project_id: str, name: str | Non
 
 
 def record_in(session: Session, project_id: str) -> None:
-    """Adds an entry of the request to the log of a project that it changes, unless it is the session's own, whose entry
+    """Adds an entry of the request to the log of a project that it changes, unless it is the session's own: that entry
     is added in any case.
     """
     author = _author(session)

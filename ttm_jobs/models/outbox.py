@@ -11,8 +11,8 @@ from ttm_jobs.models.base import Base, Json, Serial
 class OutboxMessage(Base):
     """`topic` selects the handler: `wake_up` notifies workers of {job_id, priority, queue}, `webhook` sends
     {delivery_id},
-    `mlflow` exports {job_id}, `study` decides the next actions of {study_id}. Due at `next_attempt_at`. Topics whose
-    messages can be slow divide them into lanes, which do not wait for each other.
+    `mlflow` exports {job_id}, `study` decides the next actions of {study_id}. Due at `next_attempt_at`. Topics with
+    messages that can be slow divide them into lanes, which do not wait for each other.
     """
 
     __tablename__ = "outbox"

@@ -9,7 +9,7 @@ from ttm_jobs.models.base import Base, Json
 
 
 class ProjectStream(Base):
-    """A row per project with events. It is separate from `projects`, whose row other transactions lock early."""
+    """A row per project with events. It is separate from `projects`, because other transactions lock that row early."""
 
     __tablename__ = "project_streams"
 

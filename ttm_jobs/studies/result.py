@@ -62,7 +62,7 @@ def result_json(facts: Facts, decision: Decision, *, teacher_forwards: int, teac
 
 
 def _compared(facts: Facts, decision: Decision) -> set[int]:
-    """The candidates whose validation accuracy was compared: not those whose jobs failed before."""
+    """The candidates with a compared validation accuracy: not those with jobs that failed before."""
     in_rungs = {number for rung in decision.rungs for number in rung.accuracies}
     return in_rungs | {number for number in decision.finalists if runs_of(facts, number)}
 

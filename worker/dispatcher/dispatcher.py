@@ -37,7 +37,7 @@ from worker.presence import Presence
 logger = logging.getLogger(__name__)
 
 _BATCH = 100
-# Retry interval of messages that failed or whose dispatcher died.
+# Retry interval of messages that failed, or that a dispatcher was handling when it died.
 _RETRY_AFTER = timedelta(seconds=5)
 # Store reports outlive a worker's restart.
 _STORE_REPORT_AGE = timedelta(days=1)

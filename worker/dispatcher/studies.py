@@ -22,7 +22,7 @@ from ttm_jobs.studies.facts import JobKind
 logger = logging.getLogger(__name__)
 
 _BATCH = 50
-# Messages of a dispatcher that died, or whose step failed, become due again after this time.
+# Messages of a dispatcher that died, or of a step that failed, become due again after this time.
 _RETRY_AFTER = timedelta(seconds=5)
 
 

@@ -77,6 +77,6 @@ class _JsonGzip(_JsonIdentity, GZipResponder):
 
 
 def _is_json_document(headers: Headers) -> bool:
-    # Files support ranges, whose offsets count the bytes of the file itself.
+    # Files support ranges, and their offsets count the bytes of the uncompressed file.
     media_type = headers.get("content-type", "").partition(";")[0].strip()
     return media_type == "application/json" and "accept-ranges" not in headers

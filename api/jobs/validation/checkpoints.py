@@ -114,7 +114,7 @@ def _teacher(
 
 
 def _is_packaged(architecture: str) -> bool:
-    """Whether an architecture is one of a package, whose worker compares the tensors."""
+    """Whether an architecture is one of a package. The worker compares its tensors."""
     return not catalogue.has(architecture.partition(".")[0])
 
 
@@ -139,14 +139,14 @@ def _requirement_faults(spec: DistillSpec, teacher: Inspection) -> Iterator[Faul
         )
     if field is not None:
         details[f"/student/{field}"] = (
-            "The teacher is an ONNX file, whose layers are not accessible. Set student.architecture instead, or upload "
+            "The layers of an ONNX teacher are not accessible. Set student.architecture instead, or upload "
             "the teacher's weights."
         )
     yield from _unusable(FieldError(pointer=pointer, detail=detail) for pointer, detail in details.items())
 
 
 def _student_faults(student: StudentSpec, found: Inspection) -> Iterator[FieldError]:
-    """The errors of a file of initial weights, whose classifier need not fit."""
+    """The errors of a file of initial weights. Its classifier need not fit."""
     if found.problem is not None:
         yield _problem(found.problem, "/student")
     elif found.onnx is not None:

@@ -24,9 +24,9 @@ Validation uses 500 photographs, so that one photograph is 0.2 points."""
 
 _CALIBRATED = """\
 Validation top-1 of the int8 files minus that of the float32 file, in points, for each way to set the ranges of
-activations. The best one is compared with the file after quantization-aware training, whose agreement is with its
-simulation. `quantize.mode: auto` trains the quantized student if the best one loses more than 0.5 points or changes the
-class of more than 2 % of the photographs."""
+activations. The best one is compared with the file after quantization-aware training. The agreement is
+that of this file with its simulation. `quantize.mode: auto` trains the quantized student if the best one loses more
+than 0.5 points or changes the class of more than 2 % of the photographs."""
 
 _TESTED = """\
 Test top-1 on {test_images:,} photographs, and int8 minus float32 in points; the intervals are a paired bootstrap over

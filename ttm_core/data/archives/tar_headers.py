@@ -31,7 +31,7 @@ def check_end(archive: tarfile.TarFile) -> None:
 
 
 class BoundedTarInfo(tarfile.TarInfo):
-    """A member whose extended headers are small, and which is not sparse. Pass it as `tarinfo` to tarfile.open.
+    """A member with small extended headers that is not sparse. Pass it as `tarinfo` to tarfile.open.
 
     Raises BadDataset while the header is read.
     """

@@ -45,8 +45,8 @@ def opened(source: Source) -> Image.Image:
 
     Raises:
         OSError: its format is not one of `FORMATS`.
-        ValueError: it is a PPM file of decimal numbers, for whose comments Pillow needs quadratic time, or a large one
-            of other numbers than bytes, which Pillow decodes in Python.
+        ValueError: it is a PPM file of decimal numbers, because Pillow needs quadratic time for comments, or a large
+            one of other numbers than bytes, which Pillow decodes in Python.
     """
     image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     if any(tile.codec_name == "ppm_plain" for tile in image.tile):

@@ -25,7 +25,7 @@ _BATCH = 32
 # A few hundred images cannot show a loss of half a point of accuracy, but they show how many images change their class.
 # docs/results.md has students that lost a tenth to a sixth of the changed images.
 _CHANGED_PER_LOST = 4
-# Between the module that was trained and the file in ONNX Runtime, whose integer kernels round differently. The
+# Between the module that was trained and the file in ONNX Runtime: its integer kernels round differently. The
 # accuracy is measured on the file, so that a few images near a boundary between classes are no reason to reject it; a
 # broken export differs on far more.
 _SIMULATION_AGREEMENT = 0.98

@@ -16,7 +16,7 @@ from ttm_core.spec.catalogue import Architecture
 from ttm_core.spec.structure import ModelStructure
 
 _LARGEST_KERNEL = 96
-"""In pixels of the image, of the last layers of networks whose smallest image is due to their kernels."""
+"""In pixels of the image, of the last layers of networks that accept no image smaller than their kernels."""
 
 
 def describe_model(name: str) -> tuple[Architecture, nn.Module, str | None]:

@@ -114,9 +114,7 @@ def _teacher_architecture(spec: DistillSpec, inputs: Inputs, cache: DataCache) -
     assert spec.teacher is not None, "the spec guarantees one teacher for a student that is made of it"
     path = inputs.teachers[0]
     if path is not None and is_onnx(path):
-        raise BadSpec(
-            f"student.{spec.student.from_teacher}: the teacher is an ONNX file, whose layers are not accessible."
-        )
+        raise BadSpec(f"student.{spec.student.from_teacher}: the layers of an ONNX teacher are not accessible.")
     if path is None:
         published = fetch(spec.teacher.checkpoint, cache, field="teacher.checkpoint")
         return spec.teacher.architecture or published.architecture, None

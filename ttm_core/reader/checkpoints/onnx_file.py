@@ -61,7 +61,7 @@ def _checked(source: Path) -> tuple[bytes, OnnxClassifier]:
     except MeasureError as error:
         raise BadCheckpoint(f"The ONNX file cannot be used: {error}.") from error
     if looping := next((node.op_type for node in all_nodes(model) if node.op_type in _LOOPS), None):
-        raise BadCheckpoint(f"The ONNX file contains the operator {looping}, whose running time has no bound.")
+        raise BadCheckpoint(f"The ONNX file contains the operator {looping}: its running time has no bound.")
     version = max((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), default=0)
     if version > onnx_opset_version():
         raise BadCheckpoint(

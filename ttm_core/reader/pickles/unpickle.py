@@ -94,7 +94,7 @@ class Array(_Ignored):
 
 
 class _Dict(dict[Any, Any]):
-    """Replaces OrderedDict and its relatives, whose attributes are dropped."""
+    """Replaces OrderedDict and its relatives. Their attributes are dropped."""
 
     def __init__(self, *arguments: object) -> None:
         pairs = arguments[0] if arguments else ()

@@ -18,7 +18,7 @@ class MethodRequirements:
     features: Features = "none"
     """The features of both models it uses."""
     mixes: bool = True
-    """Whether it supports mixed images, whose label is a distribution over classes."""
+    """Whether it supports mixed images: their labels are distributions over classes."""
     one_teacher: bool = False
     """Whether it uses outputs that cannot be averaged over several teachers."""
     class_relations: bool = False

@@ -102,7 +102,7 @@ def propose(teacher: str | None, limits: LimitsSpec) -> list[Architecture]:
 
 
 def _spread(rows: Sequence[Architecture], teacher: str | None, limits: LimitsSpec, count: int) -> list[Architecture]:
-    # The teacher may be an architecture of a package, whose size is known on its workers only.
+    # The teacher may be an architecture of a package: its size is known on the workers only.
     known = teacher is not None and catalogue.has(teacher.partition(".")[0])
     largest = catalogue.find(teacher).parameters if teacher is not None and known else math.inf
     fitting = sorted(

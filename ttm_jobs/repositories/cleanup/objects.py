@@ -21,7 +21,7 @@ class _AttemptKey:
 
 
 def unreferenced(session: Session, keys: Collection[str], *, after: timedelta) -> set[str]:
-    """Returns the keys that no row refers to, or will refer to, and whose attempt ended at least `after` ago.
+    """Returns the keys of attempts that ended at least `after` ago and that no row refers to, or will refer to.
 
     Only the holder of a lease records objects, and only of its own epoch. So an unreferenced object of an ended attempt
     stays unreferenced. Keys of another form are ignored.

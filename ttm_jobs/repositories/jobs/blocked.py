@@ -42,8 +42,8 @@ class _QueueWorkers:
 # Built once for each number: building the statement takes as long as executing it.
 @cache
 def _workers_query(architectures: int) -> Select[int, int, int, int, int, float | None]:
-    """A query for `_QueueWorkers` of the workers whose queues match `pattern`, that reported after `since`, and whose
-    architectures match `architecture_0`, `architecture_1`, ...
+    """A query for `_QueueWorkers` of the workers that reported after `since`, have a queue that matches `pattern`, and
+    have architectures that match `architecture_0`, `architecture_1`, ...
     """
     # Compared as text, which both databases support.
     serves = cast(Worker.queues, String).like(bindparam("pattern", type_=String), escape="/")

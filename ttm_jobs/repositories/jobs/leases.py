@@ -125,8 +125,8 @@ def expire(session: Session, *, backoff: timedelta, limit: int = 100) -> Sequenc
 
 
 def release_all(session: Session, *, reason: str) -> int:
-    """Ends the attempts of all held jobs at their last heartbeat and returns the number of jobs. For a service whose
-    workers are gone through no fault of their jobs: the attempts do not count against `max_attempts`.
+    """Ends the attempts of all held jobs at their last heartbeat and returns the number of jobs. For a service that
+    lost its workers through no fault of their jobs: the attempts do not count against `max_attempts`.
     """
     jobs = session.scalars(select(Job).where(HOLDING).order_by(Job.id).with_for_update()).all()
     for job in jobs:

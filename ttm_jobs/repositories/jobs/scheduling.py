@@ -1,9 +1,9 @@
 """Scheduling order and the queue.
 
-Among the projects with queued jobs, the one with the fewest running jobs is first; among those, the one whose last job
-started longest ago. Within a project, the job with the highest priority is first; at equal priority, jobs of studies
-yield to others; then the oldest is first. A project with a hundred thousand urgent jobs therefore delays no other
-project.
+Among the projects with queued jobs, the one with the fewest running jobs is first; among those, the one that started
+its last job longest ago. Within a project, the job with the highest priority is first; at equal priority, jobs of
+studies yield to others; then the oldest is first. A project with a hundred thousand urgent jobs therefore delays no
+other project.
 """
 
 from collections.abc import Collection, Iterator, Sequence

@@ -13,8 +13,8 @@ from ttm_jobs.studies.runs import complete_runs, finalists_of, runs_of
 from ttm_jobs.studies.stages.draft import Draft, how_ended
 
 NO_KNOWN_ACCURACY = (
-    "Candidates were trained to the end, but none has a file that meets the limits on cost and whose accuracy is "
-    "known: their int8 files could not be exported."
+    "Candidates were trained to the end, but none has a file with a known accuracy that meets the limits on "
+    "cost: their int8 files could not be exported."
 )
 
 
