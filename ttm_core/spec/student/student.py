@@ -84,7 +84,7 @@ class StudentSpec(Spec):
         if self.checkpoint_key is not None and self.checkpoint is None:
             raise ValueError("checkpoint_key requires `checkpoint`, the file that has several models")
         if self.freeze and not (self.checkpoint or self.from_teacher):
-            raise ValueError("freeze keeps initial weights and requires `checkpoint`, `prune` or `initialize`")
+            raise ValueError("freeze requires `checkpoint`, `prune` or `initialize`: it keeps their weights")
         if self.drop_path and self.architecture is not None and self.architecture.startswith(("cifar/", "mini/")):
             raise ValueError(f"drop_path: {self.architecture} does not support stochastic depth")
         return self
