@@ -146,3 +146,18 @@ def test_teachers_replace_the_teacher_of_a_recipe():
     )
     assert spec.teacher is None
     assert len(spec.all_teachers) == 2
+
+
+def test_each_teacher_of_an_ensemble_is_evaluated_at_its_own_size(digits_idx, teacher_file, tmp_path):
+    """A second teacher with larger images and a negligible weight does not change what the first one sees."""
+    student = {"architecture": "mini/resnet8_025", "image_size": 24}
+    distill(factories.spec(digits_idx, student=student, training={"epochs": 1}), tmp_path / "larger")
+    larger = (tmp_path / "larger/out/student.safetensors").as_uri()
+    alone = factories.spec(digits_idx, teacher_file)
+    teachers = [{"checkpoint": teacher_file.as_uri(), "weight": 1e6}, {"checkpoint": larger, "weight": 1e-6}]
+    both = DistillSpec.model_validate({**alone.model_dump(mode="json"), "teacher": None, "teachers": teachers})
+    expected, found = (distill(spec, tmp_path / name).teacher_validation for name, spec in (("1", alone), ("2", both)))
+    assert expected is not None
+    assert found is not None
+    assert found.top1 == expected.top1
+    assert found.loss == pytest.approx(expected.loss, abs=1e-4)

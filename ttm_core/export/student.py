@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ttm_core.data.encoded.decoding import center_square, converted
 from ttm_core.errors import BadCheckpoint
 from ttm_core.models import build, timm_name
 from ttm_core.models.preprocess import Preprocess
@@ -53,10 +54,13 @@ class Student:
 
     @torch.inference_mode()
     def predict(self, images: Tensor | Image.Image) -> Tensor:
-        """Probabilities [B, C] of uint8 images [B, C, H, W], or [1, C] of one Pillow image."""
+        """Probabilities [B, C] of uint8 images [B, C, H, W], or [1, C] of one Pillow image.
+
+        A Pillow image of any size and mode is converted as in the evaluation: the student gets its center square.
+        """
         if isinstance(images, Image.Image):
-            array = np.array(images.convert("L" if self.preprocess.channels == 1 else "RGB"))
-            pixels = torch.from_numpy(array)
+            image = converted(images, self.preprocess.channels)
+            pixels = torch.from_numpy(np.array(center_square(image, self.preprocess.image_size)))
             images = pixels[None, None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)[None]
         logits: Tensor = self.model(self.preprocess(images))
         return logits.softmax(1)

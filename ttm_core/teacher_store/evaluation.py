@@ -32,10 +32,10 @@ def evaluation_logits(
     precision: Precision,
 ) -> Iterator[Tensor]:
     """Yields the teacher's logits of full images by batches of neighboring images: float32 [B, C] on the device. The
-    images have the teacher's own size.
+    images have the teacher's own size; each teacher of an ensemble gets them in its own.
 
     With `stores`, reads batches that an earlier run computed, and stores the others. Stored logits are exact, so a run
-    is the same with and without them. An ensemble is never stored, because its weights are not part of the key.
+    is the same with and without them. Logits of ensembles are not stored.
 
     Args:
         teacher: the teacher, in evaluation mode.
@@ -46,7 +46,11 @@ def evaluation_logits(
         precision: of its forward pass.
     """
     batches = [split.indices[start : start + batch] for start in range(0, len(split), batch)]
-    if stores is None or isinstance(teacher.model, Ensemble):
+    if isinstance(teacher.model, Ensemble):
+        each = [_computed(member, split, batches, device, precision) for member in teacher.model.teachers]
+        yield from map(teacher.model.mean, zip(*each, strict=True))
+        return
+    if stores is None:
         yield from _computed(teacher, split, batches, device, precision)
         return
     key = evaluation_key(teacher, split, precision=precision, device=device, block=batch)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ import pytest
 import timm
 import torch
 from onnxscript.function_libs.torch_lib.registration import default_registry
+from PIL import Image
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from ttm_core.data.dataset import Split, full_split
-from ttm_core.data.images import ArrayImages
+from ttm_core.data.images import ArrayImages, EncodedImages
 from ttm_core.errors import BadCheckpoint
 from ttm_core.export.exporter import fast_exporter
 from ttm_core.export.formats.timm_folder import write_timm_zip
@@ -277,3 +279,18 @@ def test_onnx_runtime_sends_and_logs_nothing() -> None:
         check=True,
     )
     assert (done.stdout, done.stderr) == (b"", b"")
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(3, "RGB"), (3, "P"), (1, "RGB"), (1, "I;16")])
+def test_pillow_images_are_predicted_as_in_the_evaluation(channels: int, mode: str, tmp_path: Path) -> None:
+    student = made("mini/resnet8_025", 8, channels)
+    values = np.random.default_rng(0).integers(0, 256, (20, 33, 3), np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(values).convert(mode)
+    image.save(tmp_path / "image.png")
+    digests = np.zeros((1, 32), np.uint8)
+    with ThreadPoolExecutor(1) as pool:
+        evaluated = EncodedImages([tmp_path / "image.png"], digests, channels, pool).center_squares(np.array([0]), 8)
+    torch.testing.assert_close(student.predict(image), student.predict(evaluated), atol=0, rtol=0)

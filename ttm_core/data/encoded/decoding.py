@@ -50,7 +50,7 @@ def decode(source: Source, channels: int) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unusual EXIF blocks and palettes do not affect the pixels
         with opened(source) as image, _budget.taken(decoded_pixels(image) * _BYTES_PER_PIXEL):
-            return _convert(image, "L" if channels == 1 else "RGB")
+            return converted(image, channels)
 
 
 def decode_box(source: Source, channels: int, box_of: Callable[[int, int], Box], size: int) -> Image.Image:
@@ -72,7 +72,7 @@ def decode_box(source: Source, channels: int, box_of: Callable[[int, int], Box],
                 image.draft(None, (width // reduction, height // reduction))
             by = round(width / image.width)
             box = (round(left / by), round(upper / by), round(right / by), round(lower / by))
-            return _convert(image, "L" if channels == 1 else "RGB").crop(box)
+            return converted(image, channels).crop(box)
 
 
 def center_square(image: Image.Image, size: int) -> Image.Image:
@@ -82,7 +82,9 @@ def center_square(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, upper, left + side, upper + side))
 
 
-def _convert(image: Image.Image, mode: str) -> Image.Image:
+def converted(image: Image.Image, channels: int) -> Image.Image:
+    """The image in mode "L" or "RGB". Raises ValueError if it has NaN or infinite values."""
+    mode = "L" if channels == 1 else "RGB"
     if image.mode in WIDE_MODES:
         image = _to_8_bits(image)
     if image.mode != mode:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.load import Teacher
 
 
@@ -34,7 +33,8 @@ def mean_teacher_logits(logits: Sequence[Tensor], weights: Sequence[float], temp
 
 
 class Ensemble(nn.Module):
-    """Several teachers as one model for evaluation. Each teacher applies its own preprocessing to the pixels.
+    """Several teachers in place of one model. It has no forward pass, because its teachers may have images of different
+    sizes: `mean` combines their logits.
 
     Args:
         teachers: with the same classes.
@@ -45,30 +45,21 @@ class Ensemble(nn.Module):
     def __init__(self, teachers: Sequence[Teacher], weights: Sequence[float], temperature: float) -> None:
         super().__init__()
         self.models = nn.ModuleList([teacher.model for teacher in teachers])
-        self._preprocesses = [teacher.preprocess for teacher in teachers]
+        self.teachers = tuple(teachers)
         self._weights, self._temperature = weights, temperature
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 [B, C, H, W] -> float32 [B, classes]."""
-        logits = [model(preprocess(pixels)) for model, preprocess in zip(self.models, self._preprocesses, strict=True)]
+    def mean(self, logits: Sequence[Tensor]) -> Tensor:
+        """The logits float32 [B, classes] of the ensemble, from those of its teachers."""
         return mean_teacher_logits(logits, self._weights, self._temperature)
 
 
-class _Pixels(Preprocess):
-    """Passes pixels through unchanged, because the ensemble preprocesses them."""
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        return pixels
-
-
 def as_one_teacher(teachers: Sequence[Teacher], weights: Sequence[float], temperature: float) -> Teacher:
-    """One teacher, or several as an ensemble. An ensemble takes images of the largest size, and each teacher resizes
-    them to its own.
+    """One teacher, or several as an ensemble. The preprocessing of an ensemble is that of the teacher with the largest
+    images.
     """
     first = teachers[0]
     if len(teachers) == 1:
         return first
-    seen = max((teacher.preprocess for teacher in teachers), key=lambda each: each.image_size)
     return Teacher(
         model=Ensemble(teachers, weights, temperature).eval(),
         structure=None,
@@ -77,7 +68,7 @@ def as_one_teacher(teachers: Sequence[Teacher], weights: Sequence[float], temper
         parameters=sum(teacher.parameters for teacher in teachers),
         class_names=first.class_names,
         class_map=None,
-        preprocess=_Pixels(seen.channels, seen.image_size, seen.normalization),
+        preprocess=max((teacher.preprocess for teacher in teachers), key=lambda each: each.image_size),
         layout=first.layout,
         compiled=first.compiled,
     )
