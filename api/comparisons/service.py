@@ -1,8 +1,7 @@
 """Compares jobs: accuracies on one split, costs, groups of seeds, and differences with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import cached_property
 
 from sqlalchemy.orm import Session
 
@@ -89,32 +88,35 @@ def _baseline(rows: Sequence[ComparedGroup], job_id: str | None) -> int | None:
 
 
 class _Differences:
-    """Differences from one group on a split. Its predictions are read once for all groups."""
+    """Differences from one group on a split. Predictions are read once for all groups."""
 
     def __init__(self, session: Session, storage: Storage, split: Split, baseline: Sequence[ComparedJob]) -> None:
         self._session = session
         self._storage = storage
         self._split = split
         self._baseline = baseline
+        self._known: dict[str, Predictions | None] = {}
 
     def of(self, jobs: Sequence[ComparedJob]) -> Difference | None:
         """Over two or more common seeds a t interval, else a bootstrap over the images of one job each."""
-        found = over_common_seeds(_by_seed(jobs), _by_seed(self._baseline)) or self._over_images(jobs[0])
+        found = over_common_seeds(_by_seed(jobs), _by_seed(self._baseline)) or self._over_images(jobs)
         return None if found is None else Difference(**asdict(found), shown=found.shown)
 
-    def _over_images(self, job: ComparedJob) -> statistics.Difference | None:
+    def _over_images(self, jobs: Sequence[ComparedJob]) -> statistics.Difference | None:
         """None without predictions of the same images of the split."""
-        first, second = self._predictions(job), self._of_baseline
-        if first is None or second is None or first.info.data != second.info.data:
-            return None
-        return paired_bootstrap(_correct(first), _correct(second))
-
-    @cached_property
-    def _of_baseline(self) -> Predictions | None:
-        return self._predictions(self._baseline[0])
+        for ours, theirs in _pairs(jobs, self._baseline):
+            first, second = self._predictions(ours), self._predictions(theirs)
+            if first is not None and second is not None and first.info.data == second.info.data:
+                return paired_bootstrap(_correct(first), _correct(second))
+        return None
 
     def _predictions(self, job: ComparedJob) -> Predictions | None:
         """A job's predictions if they can be compared: of the split, of images with labels, and not of too many."""
+        if job.id not in self._known:
+            self._known[job.id] = self._read(job)
+        return self._known[job.id]
+
+    def _read(self, job: ComparedJob) -> Predictions | None:
         try:
             found = predictions(self._session, self._storage, job.id)
         except (NoDamageReport, JobNotFinished):
@@ -122,6 +124,15 @@ class _Differences:
         # A finished job has predictions of the test images only, also where the jobs are compared on validation images.
         usable = found.info.split == self._split and found.info.against == "labels"
         return found if usable and len(found.labels) <= _MAX_IMAGES else None
+
+
+def _pairs(jobs: Sequence[ComparedJob], baseline: Sequence[ComparedJob]) -> Iterator[tuple[ComparedJob, ComparedJob]]:
+    """Pairs of a job of each group: those with equal seeds by seed, then the first of each group by seed."""
+    ours, theirs = ({job.seed: job for job in reversed(group) if job.top1 is not None} for group in (jobs, baseline))
+    for seed in sorted(ours.keys() & theirs.keys()):
+        yield ours[seed], theirs[seed]
+    if ours and theirs:
+        yield ours[min(ours)], theirs[min(theirs)]
 
 
 def _by_seed(jobs: Sequence[ComparedJob]) -> dict[int, float]:

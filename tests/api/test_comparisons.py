@@ -154,6 +154,23 @@ def test_comparison_on_validation_has_no_differences_on_test_images(
     assert "vs. baseline" not in page
 
 
+def test_single_runs_of_groups_are_compared_with_equal_seeds_in_any_order(
+    client: TestClient, settings: Settings, engine: Engine, storage: Storage
+) -> None:
+    jobs = []
+    for student, seed, right in (("resnet18", 0, 9), ("resnet34", 1, 2), ("resnet34", 0, 5)):
+        jobs.append(submit(client, settings, student=student, training={"seed": seed}))
+        succeed(engine, storage, claim(engine, jobs[-1]), test_top1=right / 10)
+        record_predictions(engine, storage, jobs[-1], [True] * right + [False] * (10 - right))
+    jobs.append(submit(client, settings, student="resnet34", training={"seed": 2}))
+    for order in ((0, 1, 2), (0, 2, 1), (0, 3, 1, 2)):
+        found = compare(client, [jobs[index] for index in order])
+        assert found["groups"][1]["difference"]["mean"] == pytest.approx(-0.4), order
+    # Without a common seed, the first of each group.
+    found = compare(client, [jobs[0], jobs[3], jobs[1]])
+    assert found["groups"][1]["difference"]["mean"] == pytest.approx(-0.7)
+
+
 def record_predictions(engine: Engine, storage: Storage, job_id: str, right: list[bool]) -> None:
     """Gives a job predictions on test images."""
     info = PredictionsInfo(split="test", against="labels", data="0" * 64, class_names=["a", "b"])
