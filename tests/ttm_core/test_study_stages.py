@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from tests.support.hub import hub_of_this_process
 from tests.support.models import create_model
 from tests.ttm_core import factories
+from ttm_core.errors import TeacherAtChance
 from ttm_core.models.weights import write_safetensors
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
@@ -82,6 +83,25 @@ def test_one_teacher_pass_serves_all_trials(digits_idx, teacher_file, tmp_path):
         result = distill(trial, tmp_path / f"trial-{seed}", stores=stores)
         assert result.teacher_forwards == 0
         assert result.teacher_cache_hits == 3 * 270
+
+
+def test_a_teacher_at_chance_fails_before_its_logits_are_stored(digits_idx, teacher_file, tmp_path):
+    spec = factories.spec(digits_idx, teacher_file, training={"epochs": 1, "augmentation": "none"})
+    shuffled = spec.teacher.model_copy(update={"class_map": [*range(1, 10), 0], "allow_chance": False})
+    emitted: list[events.Event] = []
+    with pytest.raises(TeacherAtChance, match="not above chance"):
+        run(
+            spec.model_copy(update={"teacher": shuffled}),
+            tmp_path,
+            inputs=None,
+            stores=Stores(tmp_path / "stores"),
+            on_event=emitted.append,
+            should_stop=lambda: False,
+            options=RunOptions(kind="teacher"),
+        )
+    kinds = [event.kind for event in emitted]
+    assert "teacher_measured" in kinds
+    assert "resolved" not in kinds, "it emits this event before it stores logits"
 
 
 def test_students_are_screened_once_per_machine(digits_idx, teacher_file, tmp_path):

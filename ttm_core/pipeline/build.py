@@ -40,7 +40,7 @@ def build_models(run: ResolvedRun, context: RunContext, resumed: dict[str, Any] 
     Raises:
         EngineError: the student's checkpoint or the method does not fit the models or the data.
     """
-    spec, dataset = run.spec, run.dataset
+    spec = run.spec
     with context.activity("building the models"):
         start = initial_student(run, context, resumed)
         student = start_student(
@@ -58,17 +58,22 @@ def build_models(run: ResolvedRun, context: RunContext, resumed: dict[str, Any] 
             student=student,
             preprocess=run.preprocess,
             teacher=run.teachers[0] if run.teachers else None,
-            split=dataset.train,
+            split=run.dataset.train,
         ).to(context.device)
+    return Models(student, start.structure, frozen, objective, build_evaluator(run, context))
+
+
+def build_evaluator(run: ResolvedRun, context: RunContext) -> Evaluator:
+    """The evaluator of the student and the teachers of a run."""
+    dataset, training = run.dataset, run.spec.training
     assert dataset.validation is not None, "read_dataset holds images out where there is no validation split"
-    evaluator = Evaluator(
+    return Evaluator(
         run.preprocess,
         run.teacher,
         dataset.validation,
         dataset.class_names,
         context.device,
-        precision=precision,
-        teacher_precision=resolved_teacher_precision(spec.training),
+        precision=resolved_precision(training),
+        teacher_precision=resolved_teacher_precision(training),
         stores=context.stores,
     )
-    return Models(student, start.structure, frozen, objective, evaluator)

@@ -14,6 +14,8 @@ from ttm_core.errors import BadCheckpoint, TeacherAtChance
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.models.timm_models import has_fixed_size
+from ttm_core.pipeline.context import RunContext
+from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.spec import catalogue
 from ttm_core.spec.events import (
     Accuracy,
@@ -38,7 +40,31 @@ _LEAST_STD = 0.001
 _LISTED_CLASSES = 10
 
 
-def require_finite(measured: Accuracy) -> None:
+def check_teacher(run: ResolvedRun, evaluator: Evaluator, context: RunContext) -> Accuracy | None:
+    """Measures the teacher on the validation split and reports what is wrong with it.
+
+    Returns:
+        Its accuracy; None without a teacher, or where its predictions are the labels.
+
+    Raises:
+        BadCheckpoint: its values are not finite.
+        TeacherAtChance: it is no better than chance, and the spec does not allow that.
+    """
+    with context.activity("validating the teacher"):
+        measured = context.distributed.run_on_main(evaluator.measure_teacher)
+    if measured is None:
+        return None
+    _require_finite(measured)
+    with context.activity("checking the teacher"):
+        check = context.distributed.run_on_main(lambda: _describe_teacher(measured, evaluator, run.teachers))
+    context.on_event(check)
+    _report_teacher(check, context.log, context.warn)
+    if not any(teacher.allow_chance for teacher in run.spec.all_teachers):
+        _require_above_chance(check)
+    return measured
+
+
+def _require_finite(measured: Accuracy) -> None:
     """Raises BadCheckpoint for a teacher whose loss on the validation images is not finite."""
     if not math.isfinite(measured.loss):
         raise BadCheckpoint(
@@ -47,7 +73,7 @@ def require_finite(measured: Accuracy) -> None:
         )
 
 
-def describe_teacher(measured: Accuracy, evaluator: Evaluator, teachers: Sequence[Teacher]) -> TeacherMeasured:
+def _describe_teacher(measured: Accuracy, evaluator: Evaluator, teachers: Sequence[Teacher]) -> TeacherMeasured:
     """The accuracy of a teacher with its interval, chance, the classes that it knows much worse than the others, and a
     normalization and an image size with which it is clearly better.
     """
@@ -68,7 +94,7 @@ def describe_teacher(measured: Accuracy, evaluator: Evaluator, teachers: Sequenc
     )
 
 
-def report_teacher(check: TeacherMeasured, info: Callable[[str], None], warn: Callable[[str], None]) -> None:
+def _report_teacher(check: TeacherMeasured, info: Callable[[str], None], warn: Callable[[str], None]) -> None:
     """Logs a check in sentences."""
     info(
         f"the teacher classifies {check.top1:.1%} of {check.images} validation images correctly (95 % interval "
@@ -92,7 +118,7 @@ def report_teacher(check: TeacherMeasured, info: Callable[[str], None], warn: Ca
         )
 
 
-def require_above_chance(check: TeacherMeasured) -> None:
+def _require_above_chance(check: TeacherMeasured) -> None:
     """Raises TeacherAtChance where the accuracy does not exceed the 95 % Wilson interval around chance."""
     _, high = wilson_interval(check.chance, check.images)
     if check.top1 > high:

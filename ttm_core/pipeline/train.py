@@ -17,7 +17,7 @@ from ttm_core.pipeline.build import Models
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.pipeline.estimate import Stopwatch, Workload, estimate
-from ttm_core.pipeline.teacher_check import describe_teacher, report_teacher, require_above_chance, require_finite
+from ttm_core.pipeline.teacher_check import check_teacher
 from ttm_core.precision import resolved_precision, resolved_teacher_precision
 from ttm_core.spec import events
 from ttm_core.teacher_store.store import Stores
@@ -128,17 +128,7 @@ def _teacher_validation(
     if resumed is not None:
         saved = resumed["teacher_validation"]
         return None if saved is None else events.Accuracy.model_validate(saved)
-    with context.activity("validating the teacher"):
-        measured = context.distributed.run_on_main(models.evaluator.measure_teacher)
-    if measured is not None:
-        require_finite(measured)
-        with context.activity("checking the teacher"):
-            check = context.distributed.run_on_main(lambda: describe_teacher(measured, models.evaluator, run.teachers))
-        context.on_event(check)
-        report_teacher(check, context.log, context.warn)
-        if not any(teacher.allow_chance for teacher in run.spec.all_teachers):
-            require_above_chance(check)
-    return measured
+    return check_teacher(run, models.evaluator, context)
 
 
 def teacher_sources(run: ResolvedRun, views: Views, context: RunContext, stack: ExitStack) -> list[TeacherSource]:

@@ -2,8 +2,10 @@
 
 from contextlib import ExitStack
 
+from ttm_core.pipeline.build import build_evaluator
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import resolve_run
+from ttm_core.pipeline.teacher_check import check_teacher
 from ttm_core.pipeline.train import fill_stores, stored_teacher
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
@@ -13,11 +15,14 @@ from ttm_core.training.trainer import Interrupted
 def store_teacher_logits(spec: DistillSpec, context: RunContext) -> None:
     """Fills the stores of the teachers of a spec. Does nothing where the worker stores no logits.
 
+    The teachers are measured first, so that a study fails with `teacher_at_chance` before they cost more.
+
     Raises:
         EngineError: the data or a teacher cannot be used.
         Interrupted: a stop was requested. Completed blocks persist.
     """
     run = resolve_run(spec, context)
+    check_teacher(run, build_evaluator(run, context), context)
     training = run.spec.training
     views = run.views(context.device)
     with ExitStack() as stack:
