@@ -113,7 +113,7 @@ def test_add_an_architecture(client: Client, service: Stack, folder: Path) -> No
     wait_until(lambda: any(each.name == "acme_net" for each in client.architectures.list("acme")))
     shell(commands, folder / "architecture", values, TTM_URL=service.url, PYTHONPATH=packages)
     assert architecture_of(folder / "architecture/run", packages) == "acme_net"
-    (job,) = client.jobs.list(student="acme_net")
+    (job,) = [each for each in client.jobs.list() if each.student == "acme_net"]
     assert client.jobs.wait(job.id, timeout=600).state == "succeeded"
 
 
