@@ -1,14 +1,18 @@
 """Full disks, tested on small real file systems."""
 
+import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import pytest
+import torch
 from fastapi.testclient import TestClient
 
 from api.app import create_app
@@ -17,6 +21,15 @@ from tests.support.factories import job_of, queued, spec
 from tests.support.rig import MakeRig
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
+from ttm_core.export.formats.program import write_program
+from ttm_core.export.formats.timm_folder import write_timm_zip
+from ttm_core.export.student import Student
+from ttm_core.full_disk import save_array
+from ttm_core.models.build import build
+from ttm_core.models.preprocess import Preprocess
+from ttm_core.spec.job import Normalization
+from ttm_core.spec.structure import ModelStructure
+from ttm_core.study.untrained import UntrainedStudent, export_untrained
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.repositories.run_data import artifacts, recording
@@ -132,3 +145,44 @@ def test_full_disk_is_reported_as_not_ready(sqlite_template: Path, tmp_path: Pat
             (disk / "filler").unlink()
             wait_until(lambda: client.get("/readyz").status_code == 200)
             assert client.post("/uploads", content=bytes(100_000)).status_code == 201
+
+
+PIXELS = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
+PREPROCESS = Preprocess(3, 32, Normalization(mean=[0.5] * 3, std=[0.5] * 3))
+
+
+def a_student(architecture: str) -> Student:
+    structure = ModelStructure(architecture=architecture, num_classes=10)
+    return Student(build(structure).eval(), structure, [str(label) for label in range(10)], PREPROCESS, {})
+
+
+def screen_students(folder: Path) -> None:
+    structure = ModelStructure(architecture="mini/resnet8_100", num_classes=10)
+    student = UntrainedStudent(structure, PREPROCESS, [str(label) for label in range(10)], PIXELS)
+    export_untrained(student, folder, "0")
+
+
+@pytest.mark.parametrize(
+    ("write", "size"),
+    [
+        pytest.param(screen_students, 400 << 10, id="quantizer"),
+        # ONNX writes a part of a file without an error.
+        pytest.param(screen_students, 1100 << 10, id="quantizer-partial-file"),
+        # PyTorch ends the process.
+        pytest.param(
+            lambda folder: write_program(a_student("mini/resnet8_100"), folder / "a", PIXELS), 99 << 10, id="pt2"
+        ),
+        pytest.param(
+            lambda folder: write_timm_zip(a_student("mobilenetv3_small_050"), folder / "a"), 1 << 20, id="timm"
+        ),
+        pytest.param(lambda folder: save_array(folder / "a.npy", np.zeros(1 << 16)), 99 << 10, id="numpy"),
+    ],
+)
+def test_full_disk_is_no_property_of_a_model_or_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], object], size: int
+) -> None:
+    with mounted(tmp_path / "disk", size) as disk:
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
+        with pytest.raises(OSError, match="No space") as raised:
+            write(disk)
+        assert raised.value.errno == errno.ENOSPC

@@ -15,6 +15,7 @@ from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data  #
 from onnxruntime.quantization.shape_inference import quant_pre_process  # type: ignore[import-untyped]
 
 from ttm_core.export.onnx import INPUT, OUTPUT
+from ttm_core.full_disk import full_disk_errors
 from ttm_core.quantization.ranges import ActivationStatistics, Calibration, Range
 from ttm_core.spec.speed.verdict import ACCEPTED_DROP_POINTS
 
@@ -23,6 +24,9 @@ _SENSITIVE_TYPES = ("Conv", "Gemm", "MatMul")
 _REMOVED = ("Relu", "Clip")
 _MOST_TRIED, _MOST_KEPT = 12, 4
 _PROBED_IMAGES = 64
+
+# Of temporary files, in sizes of the float32 file.
+_TEMPORARY_FILES = 6
 
 Pixels = NDArray[np.float32]
 """[B, C, H, W] in [0, 1]."""
@@ -79,8 +83,16 @@ def quantize(
         calibrations: calibration methods to try.
         float_layers: whether layers may stay in float32.
         on_candidate: called for each candidate that was compared on all validation images.
+
+    Raises:
+        OSError: the disk is full or not writable.
+        Exception: of any type, for operators that the quantizer does not support.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+    needed = _TEMPORARY_FILES * float_onnx.stat().st_size
+    with (
+        full_disk_errors(needed, path.parent, Path(tempfile.gettempdir())),
+        tempfile.TemporaryDirectory(dir=path.parent) as temporary,
+    ):
         search = _Search(float_onnx, Path(temporary), calibration, validation, labels, on_candidate)
         best = max((search.candidate(method) for method in calibrations), key=_quality)
         if float_layers and -best.change_points > accept_drop:

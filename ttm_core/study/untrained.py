@@ -71,7 +71,7 @@ def untrained_student(student: StudentSpec, run: ResolvedRun, context: RunContex
 def export_untrained(student: UntrainedStudent, folder: Path, name: str) -> UntrainedFiles:
     """Writes `folder/name.onnx` and, where the quantizer supports the student, `folder/name-int8.onnx`.
 
-    Raises any exception for a student that cannot be built or exported.
+    Raises any exception for a student that cannot be built or exported, OSError if the disk is full.
     """
     structure, preprocess = student.structure, student.preprocess
     model = _as_if_trained(build(structure)).eval()
@@ -83,6 +83,8 @@ def export_untrained(student: UntrainedStudent, folder: Path, name: str) -> Untr
     try:
         write_uncompared_int8(float_file, int8_file, student.images, without_normalization(preprocess))
         files["int8"] = int8_file
+    except (OSError, MemoryError):
+        raise
     except Exception as error:  # the quantizer raises any exception for operators that it does not support
         no_int8 = f"{type(error).__name__}: {error}"
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -1,5 +1,6 @@
 """Exports the student as a program of `torch.export`, which PyTorch runs without the code of the model."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,10 @@ def write_program(student: Student, path: Path, pixels: Tensor) -> float:
     for module in program.graph_module.modules():
         for node in getattr(module, "graph", torch.fx.Graph()).nodes:
             node.meta.pop(_STACK_TRACE, None)  # has paths of this machine
-    torch.export.save(program, path, extra_files={METADATA_KEY: json.dumps(student.description, sort_keys=True)})
+    # PyTorch's own writer ends the process if the disk is full.
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={METADATA_KEY: json.dumps(student.description, sort_keys=True)})
+    path.write_bytes(content.getbuffer())
     return largest_difference(student, load_program(path), pixels)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from timm.models import save_for_hf
 
 from ttm_core.export.student import Student
+from ttm_core.full_disk import full_disk_errors
 from ttm_core.models import timm_name
 
 FOLDER = "student-timm"
@@ -22,6 +23,7 @@ def write_timm_zip(student: Student, path: Path) -> None:
 
     Raises:
         NotInTimm: timm cannot build the model.
+        OSError: the disk is full or not writable.
     """
     if student.structure.pruning:
         raise NotInTimm(
@@ -34,7 +36,8 @@ def write_timm_zip(student: Student, path: Path) -> None:
             "import ttm_core.models first"
         )
     preprocess = student.preprocess
-    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+    weights = sum(tensor.nbytes for tensor in student.model.state_dict().values())
+    with full_disk_errors(2 * weights, path.parent), tempfile.TemporaryDirectory(dir=path.parent) as temporary:
         save_for_hf(
             student.model,
             temporary,

@@ -17,6 +17,7 @@ from pyarrow import parquet
 from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.errors import BadDataset
+from ttm_core.full_disk import save_array
 from ttm_core.spec.names import check_class_names
 
 _LABELS = ("label", "fine_label", "labels", "cls", "class", "target")
@@ -57,7 +58,7 @@ def pack(files: Mapping[str, list[Path]], packed: Path) -> None:
                 rows.append((0, out.tell(), len(image), number))
                 out.write(image)
         _check_labelled(split, [number for *_, number in rows], columns[split])
-        np.save(packed / f"{split}.npy", np.array(rows, dtype=np.int64).reshape(-1, 4))
+        save_array(packed / f"{split}.npy", np.array(rows, dtype=np.int64).reshape(-1, 4))
     if labels:
         names = sorted(labels)
         _renumber(packed, files, np.argsort(np.argsort(list(labels))))
@@ -86,7 +87,7 @@ def _renumber(packed: Path, files: Mapping[str, list[Path]], number: NDArray[np.
         index = np.load(packed / f"{split}.npy")
         labelled = index[:, 3] != NO_LABEL
         index[labelled, 3] = number[index[labelled, 3]]
-        np.save(packed / f"{split}.npy", index)
+        save_array(packed / f"{split}.npy", index)
 
 
 def _rows(paths: list[Path], columns: _Columns) -> Iterator[tuple[bytes, int | str]]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttm_core.errors import BadDataset
+from ttm_core.full_disk import save_array
 from ttm_core.reader.pickles.data_unpickler import DataUnpickler
 
 PIXELS = 3 * 32 * 32
@@ -33,8 +34,8 @@ def convert(paths: list[Path], target: Path) -> None:
             raise BadDataset(f"{path.name} has {len(data)} images but {len(numbers)} labels.")
         pixels.append(data)
         labels.append(np.array(numbers, dtype=np.int64))
-    np.save(target / "pixels.npy", np.concatenate(pixels))
-    np.save(target / "labels.npy", np.concatenate(labels))
+    save_array(target / "pixels.npy", np.concatenate(pixels))
+    save_array(target / "labels.npy", np.concatenate(labels))
 
 
 def class_names(path: Path) -> list[str]:
