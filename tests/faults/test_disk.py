@@ -50,8 +50,10 @@ def mounted(path: Path, size: int) -> Iterator[Path]:
     path.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], check=False).returncode != 0:
         pytest.skip("this container may not mount")
-    yield path
-    subprocess.run(["umount", "-l", path], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -195,3 +196,20 @@ def test_worker_with_a_jumping_clock_keeps_its_lease_and_claims_no_other_job(sta
         stack.wait_for(job_id, JobState.SUCCEEDED)
         assert [attempt.outcome for attempt in stack.attempts(job_id)] == ["succeeded"]
         assert stack.student(job_id) == weights_after(150, "0")
+
+
+@pytest.mark.fault("machine suspended")
+def test_suspended_service_loses_no_attempt(stack: Stack) -> None:
+    processes = stack.start_dispatcher(), stack.start_worker()
+    job_id = stack.submit("steps=300 step_seconds=0.05 checkpoint_every=20")
+    wait_until(lambda: stack.step(job_id) > 5)
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    time.sleep(7)
+    for process in processes:  # the dispatcher runs first
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.5)
+    stack.wait_for(job_id, JobState.SUCCEEDED)
+    assert stack.student(job_id) == weights_after(300, "0")
+    assert {attempt.outcome for attempt in stack.attempts(job_id)} <= {"released", "succeeded"}
+    assert stack.job(job_id).attempt == 1

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
 import pytest
@@ -9,6 +10,7 @@ from ttm_jobs.broker.notifier import BrokerUnavailable, InMemoryNotifier
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.jobs import leases
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from worker.dispatcher import dispatcher as module
@@ -81,6 +83,44 @@ def test_job_of_an_unresponsive_worker_is_queued_and_announced(
     assert state_of(engine, lease.job_id) is JobState.QUEUED
     wait_until(dispatcher.dispatch)
     assert notifier.take() == [lease.job_id]
+
+
+def test_workers_may_extend_their_leases_after_a_pause(
+    settings: Settings, engine: Engine, notifier: InMemoryNotifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = datetime(2026, 1, 1, tzinfo=UTC)
+    clock = {"at": started}
+    monkeypatch.setattr(module, "now", lambda session: clock["at"])
+    dispatcher = Dispatcher(settings, engine, notifier)
+
+    def reap_at(seconds: float) -> None:
+        clock["at"] = started + timedelta(seconds=seconds)
+        dispatcher.reap()
+
+    reap_at(0)
+    extended, lost = running(engine, duration=NO_TIME), running(engine, duration=NO_TIME)
+    reap_at(3600)
+    reap_at(3620)
+    assert {state_of(engine, lease.job_id) for lease in (extended, lost)} == {JobState.RUNNING}
+    with session_scope(engine) as session:
+        leases.heartbeat(session, extended, duration=timedelta(minutes=1))
+    reap_at(3630)
+    assert state_of(engine, extended.job_id) is JobState.RUNNING
+    assert state_of(engine, lost.job_id) is JobState.QUEUED
+
+
+def test_rare_calls_of_the_dispatcher_expire_leases(
+    settings: Settings, engine: Engine, notifier: InMemoryNotifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute) for minute in range(9))
+    monkeypatch.setattr(module, "now", lambda session: next(times))
+    dispatcher = Dispatcher(settings, engine, notifier)
+    dispatcher.reap()
+    job_id = running(engine, duration=NO_TIME).job_id
+    dispatcher.reap()
+    assert state_of(engine, job_id) is JobState.RUNNING
+    dispatcher.reap()
+    assert state_of(engine, job_id) is JobState.QUEUED
 
 
 def test_wake_up_messages_are_repeated_for_idle_workers_only(

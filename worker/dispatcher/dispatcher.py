@@ -7,7 +7,7 @@ Any number of dispatchers may run.
 import logging
 import signal
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from threading import Event as Flag
 from threading import Thread
@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from ttm_jobs.broker.notifier import BrokerUnavailable, CeleryNotifier, Notifier
+from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, read_scope, session_scope
 from ttm_jobs.models import Job
 from ttm_jobs.processes import make_files_private
@@ -51,6 +52,8 @@ class Dispatcher:
         self._engine = engine
         self._notifier = notifier
         self._studies = StudyScheduler(engine)
+        self._reaped_at: datetime | None = None
+        self._leases_from = datetime.min.replace(tzinfo=UTC)
 
     def dispatch(self) -> int:
         """Sends due wake-up messages. Returns the number that the broker accepted."""
@@ -79,10 +82,11 @@ class Dispatcher:
         worker_timeout = timedelta(seconds=self._settings.worker_timeout_seconds)
         with session_scope(self._engine) as session:
             backoff = timedelta(seconds=self._settings.retry_backoff_seconds)
-            for job in leases.expire(session, backoff=backoff):
-                logger.warning("job %s: its worker stopped responding, now %s", job.id, job.state)
-                metrics.REAPED.labels("lease").inc()
-                self._enqueue_export(session, job)
+            if self._may_expire_leases(now(session)):
+                for job in leases.expire(session, backoff=backoff):
+                    logger.warning("job %s: its worker stopped responding, now %s", job.id, job.state)
+                    metrics.REAPED.labels("lease").inc()
+                    self._enqueue_export(session, job)
             for job in lifecycle.expire_deadlines(session):
                 logger.warning("job %s: its deadline has passed", job.id)
                 metrics.REAPED.labels("deadline").inc()
@@ -95,6 +99,25 @@ class Dispatcher:
                     metrics.RENOTIFIED.inc()
             workers.delete_unresponsive(session, unresponsive_for=10 * worker_timeout)
             teacher_stores.delete_unreported(session, older_than=_STORE_REPORT_AGE)
+
+    def _may_expire_leases(self, at: datetime) -> bool:
+        """Whether workers had time to extend their leases since the service last paused.
+
+        After the machine was suspended, the database was unavailable or its clock jumped, the leases of all workers may
+        have expired, and this process may be the first to run. A pause is half a lease without a call; workers then
+        have as long, which are two heartbeats.
+        """
+        half = timedelta(seconds=self._settings.lease_seconds / 2)
+        last, self._reaped_at = self._reaped_at, at
+        # Not twice in a row: calls that are always so rare must expire leases as well.
+        if last is not None and at - last > half and self._leases_from <= last:
+            self._leases_from = at + half
+            logger.warning(
+                "nothing was done for %.0f s; leases may expire again in %.0f s",
+                (at - last).total_seconds(),
+                half.total_seconds(),
+            )
+        return self._leases_from <= at
 
     def _enqueue_export(self, session: Session, job: Job) -> None:
         if self._settings.mlflow_tracking_uri is not None:
