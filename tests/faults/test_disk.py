@@ -24,7 +24,7 @@ from tests.support.tiny_trainer import weights_after
 from ttm_core.export.formats.program import write_program
 from ttm_core.export.formats.timm_folder import write_timm_zip
 from ttm_core.export.student import Student
-from ttm_core.full_disk import save_array
+from ttm_core.files.full_disk import save_array
 from ttm_core.models.build import build
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.spec.job import Normalization

@@ -18,7 +18,7 @@ from tests.support.forked_trainer import forked_trainer
 from tests.support.rig import Rig
 from tests.support.runs import succeed
 from tests.ttm_core.factories import digits_folder
-from ttm_core.file_lock import FileLock
+from ttm_core.files.locks import FileLock
 from ttm_core.spec.damage.files import DAMAGE_FILE, PREDICTIONS_FILE
 from ttm_core.spec.damage.predictions import METADATA_KEY, PredictionsInfo
 from ttm_jobs.database.engine import create_engine, session_scope

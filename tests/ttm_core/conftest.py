@@ -8,7 +8,7 @@ import torch
 from tests.support.folders import common_folder
 from tests.ttm_core import factories
 from ttm_core.export import measure
-from ttm_core.file_lock import FileLock
+from ttm_core.files.locks import FileLock
 from ttm_core.pipeline.distill import distill
 from ttm_core.study import screen
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ttm_core.file_lock import POLL_SECONDS, FileLock
+from ttm_core.files.locks import POLL_SECONDS, FileLock
 
 
 class DataCache:

@@ -15,8 +15,8 @@ from ttm_core.export.formats.write import ExportSource, write_exports
 from ttm_core.export.measure import measure_exports
 from ttm_core.export.model_card import model_card
 from ttm_core.export.student import load_student, save_student
+from ttm_core.files.durable import write_durably
 from ttm_core.models.teachers.load import Teacher
-from ttm_core.models.weights import write_durably
 from ttm_core.report.costs import describe_device, describe_model
 from ttm_core.report.damage.gallery import MAX_SIDE
 from ttm_core.report.damage.write import EvaluatedSplit, write_damage

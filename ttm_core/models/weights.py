@@ -6,7 +6,6 @@ is unpickled in this process.
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from ttm_core.checkpoints.kinds import kind_of
 from ttm_core.checkpoints.models_in import choose_model, layout_of
 from ttm_core.checkpoints.signatures import COUNTER, Signature
 from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, beyond_float32, not_finite, truncated
+from ttm_core.files.durable import write_durably
 from ttm_core.reader.process import read_untrusted
 from ttm_core.spec.structure import METADATA_KEY
 
@@ -135,25 +135,6 @@ def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata:
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     document = json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     write_durably(path, safetensors.torch.save(contiguous, {METADATA_KEY: document}))
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Writes a file atomically and durably: after a crash, it has either the old or the new content."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:

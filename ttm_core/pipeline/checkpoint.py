@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 
 from ttm_core.errors import BadCheckpoint
-from ttm_core.models.weights import write_durably
+from ttm_core.files.durable import write_durably
 
 KEPT = 2
 _NAME = re.compile(r"step-(\d{9})\.pt")

@@ -15,7 +15,7 @@ from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data  #
 from onnxruntime.quantization.shape_inference import quant_pre_process  # type: ignore[import-untyped]
 
 from ttm_core.export.onnx import INPUT, OUTPUT
-from ttm_core.full_disk import full_disk_errors
+from ttm_core.files.full_disk import full_disk_errors
 from ttm_core.quantization.ranges import ActivationStatistics, Calibration, Range
 from ttm_core.spec.speed.verdict import ACCEPTED_DROP_POINTS
 

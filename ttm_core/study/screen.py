@@ -12,7 +12,7 @@ import onnxruntime  # type: ignore[import-untyped]
 import torch
 
 from ttm_core.export.artifacts import describe_file
-from ttm_core.models.weights import write_durably
+from ttm_core.files.durable import write_durably
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import ResolvedRun, resolve_run
 from ttm_core.report.costs import describe_device

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ttm_core.file_lock import FileLock
-from ttm_core.models.weights import write_durably
+from ttm_core.files.durable import write_durably
+from ttm_core.files.locks import FileLock
 from ttm_core.teacher_store.codecs import Codec
 from ttm_core.teacher_store.key import StoreKey
 from ttm_core.teacher_store.logits_file import LogitsFile

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttm_core.data.views import Views
-from ttm_core.file_lock import POLL_SECONDS, Claims
+from ttm_core.files.locks import POLL_SECONDS, Claims
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.precision import Precision, forward
 from ttm_core.teacher_store.codecs import Encoding, build_codec

@@ -53,7 +53,7 @@ class Dispatcher:
         self._notifier = notifier
         self._studies = StudyScheduler(engine)
         self._reaped_at: datetime | None = None
-        self._leases_from = datetime.min.replace(tzinfo=UTC)
+        self._no_expiry_until = datetime.min.replace(tzinfo=UTC)
 
     def dispatch(self) -> int:
         """Sends due wake-up messages. Returns the number that the broker accepted."""
@@ -110,14 +110,14 @@ class Dispatcher:
         half = timedelta(seconds=self._settings.lease_seconds / 2)
         last, self._reaped_at = self._reaped_at, at
         # Not twice in a row: calls that are always so rare must expire leases as well.
-        if last is not None and at - last > half and self._leases_from <= last:
-            self._leases_from = at + half
+        if last is not None and at - last > half and self._no_expiry_until <= last:
+            self._no_expiry_until = at + half
             logger.warning(
                 "nothing was done for %.0f s; leases may expire again in %.0f s",
                 (at - last).total_seconds(),
                 half.total_seconds(),
             )
-        return self._leases_from <= at
+        return self._no_expiry_until <= at
 
     def _enqueue_export(self, session: Session, job: Job) -> None:
         if self._settings.mlflow_tracking_uri is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from ttm_core.file_lock import FileLock
+from ttm_core.files.locks import FileLock
 from ttm_core.teacher_store.listing import count_blocks
 from ttm_jobs.errors import ServiceError
 from ttm_jobs.storage import Storage

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ttm_core.data.cache import DataCache
-from ttm_core.file_lock import FileLock
+from ttm_core.files.locks import FileLock
 
 
 def fill(folder: Path) -> None:
@@ -147,7 +147,7 @@ MAKER = """
 import sys, time
 from pathlib import Path
 from ttm_core.data.cache import DataCache
-from ttm_core.file_lock import FileLock
+from ttm_core.files.locks import FileLock
 
 def make(folder):
     (folder / "half").write_bytes(b"x")

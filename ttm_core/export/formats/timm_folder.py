@@ -7,7 +7,7 @@ from pathlib import Path
 from timm.models import save_for_hf
 
 from ttm_core.export.student import Student
-from ttm_core.full_disk import full_disk_errors
+from ttm_core.files.full_disk import full_disk_errors
 from ttm_core.models import timm_name
 
 FOLDER = "student-timm"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ttm_core.models.weights import write_durably
+from ttm_core.files.durable import write_durably
 
 
 def decide_once(workdir: Path, name: str, decide: Callable[[], Any]) -> Any:

@@ -17,7 +17,7 @@ from pyarrow import parquet
 from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.errors import BadDataset
-from ttm_core.full_disk import save_array
+from ttm_core.files.full_disk import save_array
 from ttm_core.spec.names import check_class_names
 
 _LABELS = ("label", "fine_label", "labels", "cls", "class", "target")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttm_core.errors import BadDataset
-from ttm_core.full_disk import save_array
+from ttm_core.files.full_disk import save_array
 from ttm_core.reader.pickles.data_unpickler import DataUnpickler
 
 PIXELS = 3 * 32 * 32

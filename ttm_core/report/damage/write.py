@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from ttm_core.data.dataset import Split
-from ttm_core.models.weights import write_durably
+from ttm_core.files.durable import write_durably
 from ttm_core.report.damage import gallery
 from ttm_core.report.damage.record import Recorded, TopClasses
 from ttm_core.spec.damage import predictions

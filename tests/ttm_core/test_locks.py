@@ -2,7 +2,7 @@
 
 import pytest
 
-from ttm_core.file_lock import FileLock
+from ttm_core.files.locks import FileLock
 
 
 class _GivenUp(Exception):
