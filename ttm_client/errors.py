@@ -40,7 +40,8 @@ class ChecksumMismatch(ClientError):
 
 
 class UnexpectedResponse(ClientError):
-    """The response is not one of this service: the URL redirects, or a proxy or another program answered.
+    """The response is not one of this service: the URL redirects, a proxy or another program answered, or the service
+    is of another version.
 
     >>> issubclass(UnexpectedResponse, ClientError)
     True

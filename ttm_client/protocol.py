@@ -172,6 +172,7 @@ def check(response: httpx2.Response) -> None:
         problem = None
     # A proxy may return an error that is not a problem document.
     fields: dict[str, Any] = problem if isinstance(problem, dict) else {}
+    errors = fields.get("errors")
     raise error_class(response.status_code)(
         status=response.status_code,
         code=str(fields.get("code", "http_error")),
@@ -179,7 +180,7 @@ def check(response: httpx2.Response) -> None:
         detail=str(fields.get("detail", "")) or f"{response.status_code} {response.reason_phrase}",
         errors=tuple(
             FieldError(str(entry.get("pointer", "")), str(entry.get("detail", "")))
-            for entry in fields.get("errors") or ()
+            for entry in (errors if isinstance(errors, list) else ())
             if isinstance(entry, dict)
         ),
         request_id=response.headers.get("x-request-id"),

@@ -9,6 +9,7 @@ import pytest
 from cli.stack.processes import Service
 from cli.stack.stack import Stack
 from tests.cli.conftest import ENVIRONMENT, Ttm
+from tests.support.answering import answering
 from tests.support.forked_ttm import run_ttm
 from tests.support.tiny import wait_until
 from ttm_client import Client
@@ -70,3 +71,13 @@ def test_a_log_is_rotated_while_the_process_writes(tmp_path: Path) -> None:
         assert b"\0" not in log.read_bytes()
     finally:
         service.stop()
+
+
+def test_another_json_service_is_an_error_in_one_line(ttm: Ttm) -> None:
+    with answering(200, b'{"status": "ok"}', Content_Type="application/json") as url:
+        for command in (["jobs"], ["uploads", "list"], ["study", "list"], ["devices"], ["queue"], ["show", "a"]):
+            ended = ttm(*command, url=url)
+            assert ended.returncode == 1
+            assert url in ended.stderr
+            assert "the URL is not that of this service" in ended.stderr
+            assert len(ended.stderr.splitlines()) == 1

@@ -1,48 +1,16 @@
 """Responses of proxies and other programs, outages, and arguments of other types."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ttm_client import Client, ConnectionFailed, NotFound, UnexpectedResponse
+from tests.support.answering import answering
+from ttm_client import ApiError, Client, ConnectionFailed, NotFound, UnexpectedResponse
 from ttm_client.synchronous.transport import Transport
 from ttm_jobs.settings import Settings
-
-
-@contextmanager
-def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
-    """The URL of a server that gives the same answer to every request. {path} in a header is the request's path."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name.replace("_", "-"), value.format(path=self.path))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        do_GET = do_POST = do_DELETE = do_HEAD = answer  # noqa: N815 - names that the base class reads
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def calls(client: Client, file: Path) -> dict[str, Callable[[], object]]:
@@ -100,6 +68,43 @@ def test_a_stream_of_another_type_is_not_opened_again_and_again() -> None:
         pytest.raises(UnexpectedResponse, match="application/json instead of text/event-stream"),
     ):
         list(client.jobs.events("a"))
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", "null", '"a"', '{"items": [1], "next_cursor": null}', "{"])
+@pytest.mark.parametrize("call", [call for call in CALLS if call != "events"])
+def test_another_json_service_is_a_typed_error(call: str, body: str, weights: Path) -> None:
+    with (
+        answering(200, body.encode(), Content_Type="application/json") as url,
+        Client(url) as client,
+        pytest.raises(UnexpectedResponse, match=r"127\.0\.0\.1.*data of another form.*not that of this service"),
+    ):
+        calls(client, weights)[call]()
+
+
+def test_every_method_reports_another_json_service() -> None:
+    """Also for strings and numbers where objects are expected, and lists without `items`."""
+    with answering(200, b"{}", Content_Type="application/json") as url, Client(url) as client:
+        for name in vars(client):
+            resource = getattr(client, name)
+            if hasattr(resource, "list") and name != "measurements":
+                with pytest.raises(UnexpectedResponse, match="no 'items'"):
+                    list(resource.list())
+        for call in (
+            client.usage,
+            client.queue.get,
+            lambda: client.jobs.metrics("a"),
+            lambda: client.studies.front("a"),
+        ):
+            with pytest.raises(UnexpectedResponse, match="data of another form"):
+                call()
+
+
+def test_an_error_of_another_service_is_an_error_with_its_status() -> None:
+    for body in (b'{"errors": 5}', b'{"errors": {"a": 1}, "detail": null}', b"[1]", b"\xff"):
+        with answering(418, body, Content_Type="application/json") as url, Client(url) as client:
+            with pytest.raises(ApiError) as error:
+                client.jobs.get("a")
+            assert error.value.status == 418
 
 
 def test_a_first_connection_that_fails_is_an_error_soon(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from ttm_client.asynchronous.resources.views import AsyncViews
 from ttm_client.asynchronous.resources.webhooks import AsyncWebhooks
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import Usage
+from ttm_client.responses import read
 
 
 class AsyncClient:
@@ -63,7 +64,7 @@ class AsyncClient:
         (1, 10000)
         """
         response = await self._transport.request("GET", "/usage")
-        return Usage.model_validate_json(response.content)
+        return read(Usage, response)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,21 +1,19 @@
 """Iteration over paginated lists."""
 
-import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.protocol import Params
+from ttm_client.responses import Model, read_field, read_items
 
 
-async def pages(transport: AsyncTransport, path: str, params: Params) -> AsyncIterator[dict[str, Any]]:
+async def pages(transport: AsyncTransport, model: type[Model], path: str, params: Params) -> AsyncIterator[Model]:
     """Yields every item of a list in order and requests pages as needed."""
     cursor: str | None = None
     while True:
-        answer = await transport.request("GET", path, params={**params, "cursor": cursor})
-        page = json.loads(answer.content)
-        for item in page["items"]:
+        response = await transport.request("GET", path, params={**params, "cursor": cursor})
+        for item in read_items(model, response):
             yield item
-        cursor = page["next_cursor"]
+        cursor = read_field(response, "next_cursor")
         if cursor is None:
             return

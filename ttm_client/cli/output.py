@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from rich.cells import cell_len, set_cell_size
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -66,9 +66,6 @@ def service(url: str | None) -> Iterator[Client]:
         fail(_message(error), _code(error))
     except UnicodeEncodeError as error:
         fail(f"{error.object!r} is not valid UTF-8.", USAGE)
-    except (ValidationError, json.JSONDecodeError) as error:
-        reason = str(error).partition("\n")[0]
-        fail(f"{client.base_url} is not this service, or of a version that this `ttm` cannot read: {reason}", FAILED)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

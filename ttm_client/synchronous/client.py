@@ -4,6 +4,7 @@
 from typing import Self
 
 from ttm_client.models.resources import Usage
+from ttm_client.responses import read
 from ttm_client.synchronous.resources.activity.audit import Audit
 from ttm_client.synchronous.resources.activity.events import Events
 from ttm_client.synchronous.resources.catalogue import Architectures, Recipes
@@ -64,7 +65,7 @@ class Client:
         (1, 10000)
         """
         response = self._transport.request("GET", "/usage")
-        return Usage.model_validate_json(response.content)
+        return read(Usage, response)
 
     def __enter__(self) -> Self:
         return self

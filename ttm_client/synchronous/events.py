@@ -1,7 +1,6 @@
 # From asynchronous/events.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """The event stream of a job, a study or a project across dropped connections."""
 
-import json
 import time
 from collections.abc import Iterator
 
@@ -10,6 +9,7 @@ import httpx2
 from ttm_client.errors import ConnectionFailed, Unavailable
 from ttm_client.models.jobs import TERMINAL_STATES, JobEvent
 from ttm_client.protocol import check_source
+from ttm_client.responses import read_event
 from ttm_client.synchronous.transport import Transport
 
 _FIRST_ATTEMPTS = 5
@@ -42,7 +42,7 @@ def follow(
                     if not message.data:
                         last_event_id = message.id  # where the stream of a project starts
                         continue
-                    event = JobEvent.model_validate({**json.loads(message.data), "id": message.id})
+                    event = read_event(JobEvent, message.data, {"id": message.id}, response)
                     last_event_id = message.id
                     yield event
                     if event.kind == "state" and event.data.get("state") in TERMINAL_STATES:

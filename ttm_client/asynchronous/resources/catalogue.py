@@ -7,6 +7,7 @@ from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.jobs import Architecture, Recipe
 from ttm_client.protocol import Params
+from ttm_client.responses import read
 
 
 class AsyncArchitectures:
@@ -27,8 +28,8 @@ class AsyncArchitectures:
         ['cifar/resnet20']
         """
         params: Params = {"q": query, "family": family, "limit": 200}
-        async for item in pages(self._transport, "/architectures", params):
-            yield Architecture.model_validate(item)
+        async for item in pages(self._transport, Architecture, "/architectures", params):
+            yield item
 
     async def get(self, name: str) -> Architecture:
         """Returns an architecture by its exact name. Raises NotFound, which suggests similar names.
@@ -38,7 +39,7 @@ class AsyncArchitectures:
         ('resnet', [3, 32, 32])
         """
         response = await self._transport.request("GET", f"/architectures/{quote(name)}")
-        return Architecture.model_validate_json(response.content)
+        return read(Architecture, response)
 
 
 class AsyncRecipes:
@@ -58,8 +59,8 @@ class AsyncRecipes:
         >>> [recipe.name async for recipe in client.recipes.list("resnet56-resnet20 wttm")]
         ['cifar100/resnet56-resnet20/wttm', ...]
         """
-        async for item in pages(self._transport, "/recipes", {"q": query, "limit": 200}):
-            yield Recipe.model_validate(item)
+        async for item in pages(self._transport, Recipe, "/recipes", {"q": query, "limit": 200}):
+            yield item
 
     async def get(self, name: str) -> Recipe:
         """Returns a recipe by its exact name. Raises NotFound, which suggests similar names.
@@ -69,4 +70,4 @@ class AsyncRecipes:
         'cifar/resnet20'
         """
         response = await self._transport.request("GET", f"/recipes/{quote(name)}")
-        return Recipe.model_validate_json(response.content)
+        return read(Recipe, response)

@@ -1,6 +1,5 @@
 """API keys."""
 
-import json
 from collections.abc import AsyncIterator
 from datetime import datetime
 
@@ -8,6 +7,7 @@ from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import Key, NewKey
 from ttm_client.options import KeyScope
 from ttm_client.protocol import segment
+from ttm_client.responses import read, read_items
 
 
 class AsyncKeys:
@@ -38,7 +38,7 @@ class AsyncKeys:
         """
         body = {"name": name, "scope": scope, "expires_at": expires_at and expires_at.isoformat()}
         response = await self._transport.request("POST", "/keys", body=body)
-        return NewKey.model_validate_json(response.content)
+        return read(NewKey, response)
 
     async def list(self) -> AsyncIterator[Key]:
         """Yields the project's keys, oldest first, including revoked and expired ones.
@@ -49,8 +49,8 @@ class AsyncKeys:
         [('nightly', None)]
         """
         response = await self._transport.request("GET", "/keys")
-        for item in json.loads(response.content)["items"]:
-            yield Key.model_validate(item)
+        for item in read_items(Key, response):
+            yield item
 
     async def revoke(self, key_id: str) -> None:
         """Revokes a key immediately. Raises NotFound if it does not exist.

@@ -1,6 +1,5 @@
 """Measurements of jobs' ONNX artifacts, and devices that measure them."""
 
-import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -8,8 +7,14 @@ from typing import Any
 
 from ttm_client.asynchronous.download import download
 from ttm_client.asynchronous.transport import AsyncTransport
+from ttm_client.models.base import ApiModel
 from ttm_client.models.measurements import Device, JobMeasurements, Measurement, MeasurementRequest
 from ttm_client.protocol import job_path, segment
+from ttm_client.responses import read, read_items
+
+
+class _Claim(ApiModel):
+    request: MeasurementRequest | None
 
 
 class AsyncMeasurements:
@@ -29,7 +34,7 @@ class AsyncMeasurements:
         ()
         """
         response = await self._transport.request("GET", job_path(job_id) + "/measurements")
-        return JobMeasurements.model_validate_json(response.content)
+        return read(JobMeasurements, response)
 
     async def create(self, job_id: str, *, artifact: str, device: str, values: Mapping[str, Any]) -> Measurement:
         """Adds a measurement of an artifact on a device; replaces an earlier one of the same batch size and threads.
@@ -45,7 +50,7 @@ class AsyncMeasurements:
         """
         body = {"artifact": artifact, "device": device, **values}
         response = await self._transport.request("POST", job_path(job_id) + "/measurements", body=body)
-        return Measurement.model_validate_json(response.content)
+        return read(Measurement, response)
 
 
 class AsyncDevices:
@@ -66,8 +71,8 @@ class AsyncDevices:
         [('pi5', 0)]
         """
         response = await self._transport.request("GET", "/devices")
-        for item in json.loads(response.content)["items"]:
-            yield Device.model_validate(item)
+        for item in read_items(Device, response):
+            yield item
 
     async def request(
         self, device: str, job_id: str, *, batches: Sequence[int] = (1, 32)
@@ -83,7 +88,7 @@ class AsyncDevices:
         """
         body = {"job_id": job_id, "batches": [*batches]}
         response = await self._transport.request("POST", _path(device) + "/requests", body=body)
-        return tuple(MeasurementRequest.model_validate(item) for item in json.loads(response.content)["items"])
+        return read_items(MeasurementRequest, response)
 
     async def claim(self, device: str) -> MeasurementRequest | None:
         """Claims the oldest request of a device for ten minutes; None if there is none. For agents.
@@ -91,8 +96,7 @@ class AsyncDevices:
         >>> await client.devices.claim("pi5")
         """
         response = await self._transport.request("POST", _path(device) + "/claim")
-        work = json.loads(response.content)["request"]
-        return None if work is None else MeasurementRequest.model_validate(work)
+        return read(_Claim, response).request
 
     async def download(self, work: MeasurementRequest, path: str | os.PathLike[str]) -> Path:
         """Downloads the ONNX file of a request to `path` and verifies its SHA-256. ChecksumMismatch leaves no file.
@@ -113,7 +117,7 @@ class AsyncDevices:
         /sha256
         """
         response = await self._transport.request("POST", _request_path(device, request_id) + "/result", body=values)
-        return MeasurementRequest.model_validate_json(response.content)
+        return read(MeasurementRequest, response)
 
     async def fail(self, device: str, request_id: str, error: str) -> MeasurementRequest:
         """Reports why the file of a request was not measured. Raises NotFound.
@@ -126,7 +130,7 @@ class AsyncDevices:
         """
         path = _request_path(device, request_id) + "/failure"
         response = await self._transport.request("POST", path, body={"error": error})
-        return MeasurementRequest.model_validate_json(response.content)
+        return read(MeasurementRequest, response)
 
 
 def _path(device: str) -> str:

@@ -1,11 +1,11 @@
 """Workers, the queue and teacher stores."""
 
-import json
 from collections.abc import AsyncIterator
 
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import QueueOverview, TeacherStore, WaitingJob, Worker
+from ttm_client.responses import read, read_items
 
 
 class AsyncWorkers:
@@ -25,8 +25,8 @@ class AsyncWorkers:
         [(('default',), 'cuda')]
         """
         response = await self._transport.request("GET", "/workers")
-        for item in json.loads(response.content)["items"]:
-            yield Worker.model_validate(item)
+        for item in read_items(Worker, response):
+            yield item
 
 
 class AsyncQueue:
@@ -47,7 +47,7 @@ class AsyncQueue:
         (1, 1)
         """
         response = await self._transport.request("GET", "/queue")
-        return QueueOverview.model_validate_json(response.content)
+        return read(QueueOverview, response)
 
     async def jobs(self, queue: str | None = None) -> AsyncIterator[WaitingJob]:
         """Yields the project's queued jobs in scheduling order. `queue` defaults to the service's first queue. Pages
@@ -57,8 +57,8 @@ class AsyncQueue:
         >>> [job.id == queued.id async for job in client.queue.jobs("default")]
         [True]
         """
-        async for item in pages(self._transport, "/queue/jobs", {"queue": queue, "limit": 200}):
-            yield WaitingJob.model_validate(item)
+        async for item in pages(self._transport, WaitingJob, "/queue/jobs", {"queue": queue, "limit": 200}):
+            yield item
 
 
 class AsyncTeacherStores:
@@ -78,5 +78,5 @@ class AsyncTeacherStores:
         >>> [store.encoding async for store in client.teacher_stores.list()]
         ['float16']
         """
-        async for item in pages(self._transport, "/teacher-stores", {"limit": 200}):
-            yield TeacherStore.model_validate(item)
+        async for item in pages(self._transport, TeacherStore, "/teacher-stores", {"limit": 200}):
+            yield item

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import ProjectSources
 from ttm_client.protocol import segment
+from ttm_client.responses import read
 
 
 class AsyncProjects:
@@ -26,7 +27,7 @@ class AsyncProjects:
         ()
         """
         response = await self._transport.request("GET", _path(project))
-        return ProjectSources.model_validate_json(response.content)
+        return read(ProjectSources, response)
 
     async def restrict(
         self,
@@ -47,7 +48,7 @@ class AsyncProjects:
         """
         body = {"data_roots": [*data_roots], "origins": [*origins], "buckets": [*buckets]}
         response = await self._transport.request("PUT", _path(project), body=body)
-        return ProjectSources.model_validate_json(response.content)
+        return read(ProjectSources, response)
 
     async def unrestrict(self, project: str) -> None:
         """Allows the jobs of the project all sources of the service. Raises NotFound if it does not exist.

@@ -1,7 +1,6 @@
 """Studies."""
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -28,6 +27,7 @@ from ttm_client.models.studies import (
 )
 from ttm_client.options import Part, StudyOptions, study_of
 from ttm_client.protocol import Advance, Params, fits_in_path, only_id, segment
+from ttm_client.responses import read, read_items
 
 
 class AsyncStudies:
@@ -75,7 +75,7 @@ class AsyncStudies:
         """
         spec = await with_uploads(self._transport, study_of(dataset, teacher, limits, options))
         response = await self._transport.request("POST", "/studies/validate", body=spec, once=True)
-        return StudyPlan.model_validate_json(response.content)
+        return read(StudyPlan, response)
 
     async def get(self, study_id: str) -> Study:
         """Returns the study with this id, unique id prefix or unique name. Raises NotFound if none exists.
@@ -95,8 +95,8 @@ class AsyncStudies:
         ['kiosk']
         """
         params: Params = {"limit": 100, "state": state}
-        async for item in pages(self._transport, "/studies", params):
-            yield StudySummary.model_validate(item)
+        async for item in pages(self._transport, StudySummary, "/studies", params):
+            yield item
 
     async def wait(
         self,
@@ -151,7 +151,7 @@ class AsyncStudies:
         [83892, 181108]
         """
         response = await self._transport.request("GET", f"/studies{_path(study_id)}/candidates")
-        return tuple(StudyCandidate.model_validate(item) for item in json.loads(response.content)["items"])
+        return read_items(StudyCandidate, response)
 
     async def front(self, study_id: str) -> tuple[StudyOption, ...]:
         """Returns the files of the finalists that no other matches or exceeds in accuracy, size and latency, the
@@ -162,7 +162,7 @@ class AsyncStudies:
         True
         """
         response = await self._transport.request("GET", f"/studies{_path(study_id)}/front")
-        return tuple(StudyOption.model_validate(item) for item in json.loads(response.content)["items"])
+        return read_items(StudyOption, response)
 
     async def recommendation(self, study_id: str) -> StudyRecommendation:
         """Returns the recommended student. Raises Conflict until the study has ended.
@@ -171,7 +171,7 @@ class AsyncStudies:
         True
         """
         response = await self._transport.request("GET", f"/studies{_path(study_id)}/recommendation")
-        return StudyRecommendation.model_validate_json(response.content)
+        return read(StudyRecommendation, response)
 
     async def replay(self, study_id: str) -> StudyReplay:
         """Computes the decisions of a study again from its stored results, and compares them.
@@ -180,7 +180,7 @@ class AsyncStudies:
         True
         """
         response = await self._transport.request("GET", f"/studies{_path(study_id)}/replay")
-        return StudyReplay.model_validate_json(response.content)
+        return read(StudyReplay, response)
 
     async def cancel(self, study_id: str) -> Study:
         """Cancels a study and its jobs. Calling it again has no effect. Raises Conflict if the study has ended.
@@ -231,7 +231,7 @@ class AsyncStudies:
 
     async def _study(self, method: str, path: str, body: Any = None, *, once: bool = False) -> Study:
         response = await self._transport.request(method, "/studies" + path, body=body, once=once)
-        return Study.model_validate_json(response.content)
+        return read(Study, response)
 
 
 def _path(study_id: str) -> str:

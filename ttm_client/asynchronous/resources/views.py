@@ -1,6 +1,5 @@
 """Saved views of the lists."""
 
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal
 from urllib.parse import urlencode
@@ -8,6 +7,7 @@ from urllib.parse import urlencode
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import View
 from ttm_client.protocol import segment
+from ttm_client.responses import read, read_items
 
 ViewPage = Literal["jobs", "studies"]
 
@@ -32,8 +32,8 @@ class AsyncViews:
         """
         params = {} if page is None else {"page": page}
         response = await self._transport.request("GET", "/views", params=params)
-        for item in json.loads(response.content)["items"]:
-            yield View.model_validate(item)
+        for item in read_items(View, response):
+            yield item
 
     async def save(self, page: ViewPage, name: str, query: Mapping[str, str | Sequence[str]]) -> View:
         """Saves the parameters of a list under a name. A view with the same name is changed.
@@ -43,7 +43,7 @@ class AsyncViews:
         'state=queued&state=running&tag=night'
         """
         body = {"query": urlencode(query, doseq=True)}
-        return View.model_validate_json((await self._transport.request("PUT", _path(page, name), body=body)).content)
+        return read(View, await self._transport.request("PUT", _path(page, name), body=body))
 
     async def delete(self, page: ViewPage, name: str) -> None:
         """Deletes a view for everybody in the project. Raises NotFound if it does not exist.

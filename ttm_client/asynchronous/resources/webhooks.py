@@ -1,15 +1,17 @@
 """Webhooks."""
 
-import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Unpack
+
+import httpx2
 
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import Delivery, NewWebhook, Webhook
 from ttm_client.options import WebhookChanges
 from ttm_client.protocol import segment
+from ttm_client.responses import read, read_field, read_items
 
 
 class AsyncWebhooks:
@@ -33,7 +35,7 @@ class AsyncWebhooks:
         'whsec_...'
         """
         body = {"url": url, "events": [*events], "description": description}
-        return NewWebhook.model_validate_json(await self._send("POST", "", body, once=True))
+        return read(NewWebhook, await self._send("POST", "", body, once=True))
 
     async def list(self) -> AsyncIterator[Webhook]:
         """Yields the project's webhooks, oldest first.
@@ -41,8 +43,8 @@ class AsyncWebhooks:
         >>> [webhook.url async for webhook in client.webhooks.list()]
         []
         """
-        for item in json.loads(await self._send("GET", ""))["items"]:
-            yield Webhook.model_validate(item)
+        for item in read_items(Webhook, await self._send("GET", "")):
+            yield item
 
     async def get(self, webhook_id: str) -> Webhook:
         """Returns a webhook. Raises NotFound if it does not exist.
@@ -51,7 +53,7 @@ class AsyncWebhooks:
         >>> (await client.webhooks.get(webhook.id)).failing_since is None
         True
         """
-        return Webhook.model_validate_json(await self._send("GET", _path(webhook_id)))
+        return read(Webhook, await self._send("GET", _path(webhook_id)))
 
     async def update(self, webhook_id: str, **changes: Unpack[WebhookChanges]) -> Webhook:
         """Changes `url`, `events`, `description` or `enabled`. Omitted fields keep their values.
@@ -61,7 +63,7 @@ class AsyncWebhooks:
         >>> changed.enabled, changed.url
         (False, 'https://hooks.example.org/ttm')
         """
-        return Webhook.model_validate_json(await self._send("PATCH", _path(webhook_id), changes))
+        return read(Webhook, await self._send("PATCH", _path(webhook_id), changes))
 
     async def delete(self, webhook_id: str) -> None:
         """Deletes a webhook and its deliveries.
@@ -78,7 +80,7 @@ class AsyncWebhooks:
         >>> (await client.webhooks.rotate(webhook.id)).secret == webhook.secret
         False
         """
-        return NewWebhook.model_validate_json(await self._send("POST", _path(webhook_id) + "/rotate"))
+        return read(NewWebhook, await self._send("POST", _path(webhook_id) + "/rotate"))
 
     async def ping(self, webhook_id: str) -> Delivery:
         """Sends a `webhook.ping`. The result appears in the deliveries within seconds.
@@ -87,7 +89,7 @@ class AsyncWebhooks:
         >>> (await client.webhooks.ping(webhook.id)).event
         'webhook.ping'
         """
-        return Delivery.model_validate_json(await self._send("POST", _path(webhook_id) + "/ping"))
+        return read(Delivery, await self._send("POST", _path(webhook_id) + "/ping"))
 
     async def deliveries(self, webhook_id: str) -> AsyncIterator[Delivery]:
         """Yields a webhook's deliveries, newest first. Pages are requested as needed.
@@ -98,8 +100,8 @@ class AsyncWebhooks:
         [True]
         """
         path = f"/webhooks{_path(webhook_id)}/deliveries"
-        async for item in pages(self._transport, path, {"limit": 100}):
-            yield Delivery.model_validate(item)
+        async for item in pages(self._transport, Delivery, path, {"limit": 100}):
+            yield item
 
     async def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
         """Sends a delivery again with the same id and body, whether or not it arrived.
@@ -109,9 +111,8 @@ class AsyncWebhooks:
         >>> (await client.webhooks.redeliver(webhook.id, delivery.id)).id == delivery.id
         True
         """
-        return Delivery.model_validate_json(
-            await self._send("POST", f"{_path(webhook_id)}/deliveries{_path(delivery_id)}/redeliver")
-        )
+        path = f"{_path(webhook_id)}/deliveries{_path(delivery_id)}/redeliver"
+        return read(Delivery, await self._send("POST", path))
 
     async def replay(self, webhook_id: str, *, since: datetime) -> int:
         """Sends the failed deliveries since a time again, with the same ids and bodies. Returns their number, at most
@@ -124,11 +125,10 @@ class AsyncWebhooks:
         """
         path = f"/webhooks{_path(webhook_id)}/replay"
         response = await self._transport.request("POST", path, params={"since": since.isoformat()})
-        return int(response.json()["deliveries"])
+        return int(read_field(response, "deliveries"))
 
-    async def _send(self, method: str, path: str, body: Any = None, *, once: bool = False) -> bytes:
-        response = await self._transport.request(method, "/webhooks" + path, body=body, once=once)
-        return response.content
+    async def _send(self, method: str, path: str, body: Any = None, *, once: bool = False) -> httpx2.Response:
+        return await self._transport.request(method, "/webhooks" + path, body=body, once=once)
 
 
 def _path(webhook_id: str) -> str:

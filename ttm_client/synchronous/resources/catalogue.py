@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from ttm_client.models.jobs import Architecture, Recipe
 from ttm_client.protocol import Params
+from ttm_client.responses import read
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.transport import Transport
 
@@ -28,8 +29,7 @@ class Architectures:
         ['cifar/resnet20']
         """
         params: Params = {"q": query, "family": family, "limit": 200}
-        for item in pages(self._transport, "/architectures", params):
-            yield Architecture.model_validate(item)
+        yield from pages(self._transport, Architecture, "/architectures", params)
 
     def get(self, name: str) -> Architecture:
         """Returns an architecture by its exact name. Raises NotFound, which suggests similar names.
@@ -39,7 +39,7 @@ class Architectures:
         ('resnet', [3, 32, 32])
         """
         response = self._transport.request("GET", f"/architectures/{quote(name)}")
-        return Architecture.model_validate_json(response.content)
+        return read(Architecture, response)
 
 
 class Recipes:
@@ -59,8 +59,7 @@ class Recipes:
         >>> [recipe.name for recipe in client.recipes.list("resnet56-resnet20 wttm")]
         ['cifar100/resnet56-resnet20/wttm', ...]
         """
-        for item in pages(self._transport, "/recipes", {"q": query, "limit": 200}):
-            yield Recipe.model_validate(item)
+        yield from pages(self._transport, Recipe, "/recipes", {"q": query, "limit": 200})
 
     def get(self, name: str) -> Recipe:
         """Returns a recipe by its exact name. Raises NotFound, which suggests similar names.
@@ -70,4 +69,4 @@ class Recipes:
         'cifar/resnet20'
         """
         response = self._transport.request("GET", f"/recipes/{quote(name)}")
-        return Recipe.model_validate_json(response.content)
+        return read(Recipe, response)

@@ -1,7 +1,6 @@
 # From asynchronous/resources/jobs.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """Distillation jobs."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +18,7 @@ from ttm_client.models.metrics import Metrics
 from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_body, as_query, items, spec_of
 from ttm_client.progress import ProgressLine
 from ttm_client.protocol import Advance, Params, fits_in_path, job_path, only_id
+from ttm_client.responses import read, read_field, read_header, read_items, read_object
 from ttm_client.synchronous.download import download
 from ttm_client.synchronous.events import follow
 from ttm_client.synchronous.logs import follow_log
@@ -93,7 +93,7 @@ class Jobs:
         """
         spec = with_uploads(self._transport, spec_of(dataset, student, teacher, recipe, options))
         answer = self._transport.request("POST", "/jobs/validate", body=spec, once=True)
-        return Dryrun.model_validate_json(answer.content)
+        return read(Dryrun, answer)
 
     def get(self, job_id: str) -> Job:
         """Returns the job with this id, unique id prefix or unique name. Raises NotFound if none exists.
@@ -120,8 +120,7 @@ class Jobs:
         ['running', 'failed']
         """
         params: Params = {"limit": 100, "state": items(states), "tag": items(tags), **as_query(filters)}
-        for item in pages(self._transport, "/jobs", params):
-            yield JobSummary.model_validate(item)
+        yield from pages(self._transport, JobSummary, "/jobs", params)
 
     def cancel(self, job_id: str) -> Job:
         """Cancels a job. Calling it again has no effect. Raises Conflict if the job has ended.
@@ -191,9 +190,9 @@ class Jobs:
         cursor: str | None = None
         while True:
             body = {"filter": selected, "cursor": cursor, **changes}
-            answer = (self._transport.request("POST", path, body=body)).json()
-            results += tuple(BulkResult.model_validate(item) for item in answer["items"])
-            cursor = answer["next_cursor"]
+            response = self._transport.request("POST", path, body=body)
+            results += read_items(BulkResult, response)
+            cursor = read_field(response, "next_cursor")
             if cursor is None:
                 return results
 
@@ -203,7 +202,7 @@ class Jobs:
         for start in range(0, len(ids), _MAX_BULK):
             body = {"jobs": ids[start : start + _MAX_BULK], **changes}
             response = self._transport.request("POST", path, body=body)
-            results += tuple(BulkResult.model_validate(item) for item in response.json()["items"])
+            results += read_items(BulkResult, response)
         return results
 
     def pause(self, job_id: str) -> Job:
@@ -317,11 +316,10 @@ class Jobs:
                 job_path(job_id) + "/metrics",
                 params={"name": items(names), "after_step": after_step, "limit": 1000},
             )
-            page = json.loads(response.content)
-            found += [MetricPoint.model_validate(item) for item in page["items"]]
-            if not page["has_more"]:
+            found += read_items(MetricPoint, response)
+            if not read_field(response, "has_more"):
                 return found
-            after_step = page["next_after_step"]
+            after_step = read_field(response, "next_after_step")
 
     def attempts(self, job_id: str) -> tuple[Attempt, ...]:
         """Returns the attempts of a job, oldest first.
@@ -330,7 +328,7 @@ class Jobs:
         [(1, 'succeeded')]
         """
         response = self._transport.request("GET", job_path(job_id) + "/attempts")
-        return tuple(Attempt.model_validate(item) for item in json.loads(response.content)["items"])
+        return read_items(Attempt, response)
 
     def log(self, job_id: str) -> str:
         """Returns the trainer's log of the newest attempt. Raises NotFound while it is empty.
@@ -362,8 +360,7 @@ class Jobs:
         11689512
         """
         response = self._transport.request("GET", job_path(job_id) + "/report")
-        report: dict[str, Any] = json.loads(response.content)
-        return report
+        return read_object(response)
 
     def compare(self, *job_ids: str | Iterable[str], baseline: str | None = None) -> Comparison:
         """Compares 2 to 20 jobs, each given by id, unique id prefix or unique name, or in a list of these. Jobs that
@@ -380,7 +377,7 @@ class Jobs:
         ids = [(self.get(name)).id for name in names]
         pinned = None if baseline is None else (self.get(baseline)).id
         params: Params = {"job": ids, "baseline": pinned}
-        return Comparison.model_validate_json((self._transport.request("GET", "/comparisons", params=params)).content)
+        return read(Comparison, self._transport.request("GET", "/comparisons", params=params))
 
     def damage(self, job_id: str, *, against: str | None = None) -> DamageReport:
         """Returns what the student lost against its teacher, or against the student of job `against`.
@@ -393,7 +390,7 @@ class Jobs:
         """
         path = job_path(job_id) + "/damage"
         response = self._transport.request("GET", path, params={"against": against})
-        return DamageReport.model_validate_json(response.content)
+        return read(DamageReport, response)
 
     def damage_images(
         self,
@@ -411,8 +408,7 @@ class Jobs:
         ['gained']
         """
         params: Params = {"limit": 200, "against": against, "outcome": outcome, "class": class_name, "sort": sort}
-        for item in pages(self._transport, job_path(job_id) + "/damage/images", params):
-            yield DamageImage.model_validate(item)
+        yield from pages(self._transport, DamageImage, job_path(job_id) + "/damage/images", params)
 
     def damage_image(self, job_id: str, number: int) -> bytes:
         """Returns the thumbnail of an image of the gallery, as PNG or JPEG.
@@ -437,7 +433,7 @@ class Jobs:
         response = self._transport.request(
             "POST", job_path(job_id) + "/predict", content=content, headers={"Content-Type": image_type(path)}
         )
-        return Prediction.model_validate_json(response.content)
+        return read(Prediction, response)
 
     def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
         """Returns the files that a job produced.
@@ -446,7 +442,7 @@ class Jobs:
         ['report.json', 'student.safetensors', 'trainer.log']
         """
         response = self._transport.request("GET", job_path(job_id) + "/artifacts")
-        return tuple(Artifact.model_validate(item) for item in json.loads(response.content)["items"])
+        return read_items(Artifact, response)
 
     def download_student(self, job_id: str, path: str | os.PathLike[str], progress: Advance | None = None) -> Path:
         """Downloads the trained student to `path`; see `download_artifact`. Raises Conflict unless the job succeeded.
@@ -462,8 +458,8 @@ class Jobs:
             self._transport,
             href,
             Path(path),
-            sha256=first.headers["etag"].strip('"'),
-            size=int(first.headers["content-range"].rpartition("/")[2]),
+            sha256=read_header(first, "etag").strip('"'),
+            size=int(read_header(first, "content-range").rpartition("/")[2]),
             progress=progress,
         )
 
@@ -510,4 +506,4 @@ class Jobs:
 
     def _job(self, method: str, path: str, body: Any = None, *, once: bool = False) -> Job:
         response = self._transport.request(method, path, body=body, once=once)
-        return Job.model_validate_json(response.content)
+        return read(Job, response)

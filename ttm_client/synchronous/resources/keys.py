@@ -1,13 +1,13 @@
 # From asynchronous/resources/keys.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """API keys."""
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 
 from ttm_client.models.resources import Key, NewKey
 from ttm_client.options import KeyScope
 from ttm_client.protocol import segment
+from ttm_client.responses import read, read_items
 from ttm_client.synchronous.transport import Transport
 
 
@@ -39,7 +39,7 @@ class Keys:
         """
         body = {"name": name, "scope": scope, "expires_at": expires_at and expires_at.isoformat()}
         response = self._transport.request("POST", "/keys", body=body)
-        return NewKey.model_validate_json(response.content)
+        return read(NewKey, response)
 
     def list(self) -> Iterator[Key]:
         """Yields the project's keys, oldest first, including revoked and expired ones.
@@ -50,8 +50,7 @@ class Keys:
         [('nightly', None)]
         """
         response = self._transport.request("GET", "/keys")
-        for item in json.loads(response.content)["items"]:
-            yield Key.model_validate(item)
+        yield from read_items(Key, response)
 
     def revoke(self, key_id: str) -> None:
         """Revokes a key immediately. Raises NotFound if it does not exist.

@@ -1,16 +1,21 @@
 # From asynchronous/resources/measurements.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """Measurements of jobs' ONNX artifacts, and devices that measure them."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ttm_client.models.base import ApiModel
 from ttm_client.models.measurements import Device, JobMeasurements, Measurement, MeasurementRequest
 from ttm_client.protocol import job_path, segment
+from ttm_client.responses import read, read_items
 from ttm_client.synchronous.download import download
 from ttm_client.synchronous.transport import Transport
+
+
+class _Claim(ApiModel):
+    request: MeasurementRequest | None
 
 
 class Measurements:
@@ -30,7 +35,7 @@ class Measurements:
         ()
         """
         response = self._transport.request("GET", job_path(job_id) + "/measurements")
-        return JobMeasurements.model_validate_json(response.content)
+        return read(JobMeasurements, response)
 
     def create(self, job_id: str, *, artifact: str, device: str, values: Mapping[str, Any]) -> Measurement:
         """Adds a measurement of an artifact on a device; replaces an earlier one of the same batch size and threads.
@@ -46,7 +51,7 @@ class Measurements:
         """
         body = {"artifact": artifact, "device": device, **values}
         response = self._transport.request("POST", job_path(job_id) + "/measurements", body=body)
-        return Measurement.model_validate_json(response.content)
+        return read(Measurement, response)
 
 
 class Devices:
@@ -67,8 +72,7 @@ class Devices:
         [('pi5', 0)]
         """
         response = self._transport.request("GET", "/devices")
-        for item in json.loads(response.content)["items"]:
-            yield Device.model_validate(item)
+        yield from read_items(Device, response)
 
     def request(self, device: str, job_id: str, *, batches: Sequence[int] = (1, 32)) -> tuple[MeasurementRequest, ...]:
         """Asks a device's agent (`ttm bench --agent`) to measure a job's ONNX artifacts, with one thread and with all
@@ -82,7 +86,7 @@ class Devices:
         """
         body = {"job_id": job_id, "batches": [*batches]}
         response = self._transport.request("POST", _path(device) + "/requests", body=body)
-        return tuple(MeasurementRequest.model_validate(item) for item in json.loads(response.content)["items"])
+        return read_items(MeasurementRequest, response)
 
     def claim(self, device: str) -> MeasurementRequest | None:
         """Claims the oldest request of a device for ten minutes; None if there is none. For agents.
@@ -90,8 +94,7 @@ class Devices:
         >>> client.devices.claim("pi5")
         """
         response = self._transport.request("POST", _path(device) + "/claim")
-        work = json.loads(response.content)["request"]
-        return None if work is None else MeasurementRequest.model_validate(work)
+        return read(_Claim, response).request
 
     def download(self, work: MeasurementRequest, path: str | os.PathLike[str]) -> Path:
         """Downloads the ONNX file of a request to `path` and verifies its SHA-256. ChecksumMismatch leaves no file.
@@ -112,7 +115,7 @@ class Devices:
         /sha256
         """
         response = self._transport.request("POST", _request_path(device, request_id) + "/result", body=values)
-        return MeasurementRequest.model_validate_json(response.content)
+        return read(MeasurementRequest, response)
 
     def fail(self, device: str, request_id: str, error: str) -> MeasurementRequest:
         """Reports why the file of a request was not measured. Raises NotFound.
@@ -125,7 +128,7 @@ class Devices:
         """
         path = _request_path(device, request_id) + "/failure"
         response = self._transport.request("POST", path, body={"error": error})
-        return MeasurementRequest.model_validate_json(response.content)
+        return read(MeasurementRequest, response)
 
 
 def _path(device: str) -> str:

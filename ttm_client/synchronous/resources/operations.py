@@ -1,10 +1,10 @@
 # From asynchronous/resources/operations.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """Workers, the queue and teacher stores."""
 
-import json
 from collections.abc import Iterator
 
 from ttm_client.models.resources import QueueOverview, TeacherStore, WaitingJob, Worker
+from ttm_client.responses import read, read_items
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.transport import Transport
 
@@ -26,8 +26,7 @@ class Workers:
         [(('default',), 'cuda')]
         """
         response = self._transport.request("GET", "/workers")
-        for item in json.loads(response.content)["items"]:
-            yield Worker.model_validate(item)
+        yield from read_items(Worker, response)
 
 
 class Queue:
@@ -48,7 +47,7 @@ class Queue:
         (1, 1)
         """
         response = self._transport.request("GET", "/queue")
-        return QueueOverview.model_validate_json(response.content)
+        return read(QueueOverview, response)
 
     def jobs(self, queue: str | None = None) -> Iterator[WaitingJob]:
         """Yields the project's queued jobs in scheduling order. `queue` defaults to the service's first queue. Pages
@@ -58,8 +57,7 @@ class Queue:
         >>> [job.id == queued.id for job in client.queue.jobs("default")]
         [True]
         """
-        for item in pages(self._transport, "/queue/jobs", {"queue": queue, "limit": 200}):
-            yield WaitingJob.model_validate(item)
+        yield from pages(self._transport, WaitingJob, "/queue/jobs", {"queue": queue, "limit": 200})
 
 
 class TeacherStores:
@@ -79,5 +77,4 @@ class TeacherStores:
         >>> [store.encoding for store in client.teacher_stores.list()]
         ['float16']
         """
-        for item in pages(self._transport, "/teacher-stores", {"limit": 200}):
-            yield TeacherStore.model_validate(item)
+        yield from pages(self._transport, TeacherStore, "/teacher-stores", {"limit": 200})

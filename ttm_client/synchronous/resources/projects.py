@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ttm_client.models.resources import ProjectSources
 from ttm_client.protocol import segment
+from ttm_client.responses import read
 from ttm_client.synchronous.transport import Transport
 
 
@@ -27,7 +28,7 @@ class Projects:
         ()
         """
         response = self._transport.request("GET", _path(project))
-        return ProjectSources.model_validate_json(response.content)
+        return read(ProjectSources, response)
 
     def restrict(
         self,
@@ -48,7 +49,7 @@ class Projects:
         """
         body = {"data_roots": [*data_roots], "origins": [*origins], "buckets": [*buckets]}
         response = self._transport.request("PUT", _path(project), body=body)
-        return ProjectSources.model_validate_json(response.content)
+        return read(ProjectSources, response)
 
     def unrestrict(self, project: str) -> None:
         """Allows the jobs of the project all sources of the service. Raises NotFound if it does not exist.

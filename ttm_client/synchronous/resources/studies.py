@@ -1,7 +1,6 @@
 # From asynchronous/resources/studies.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """Studies."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from ttm_client.models.studies import (
 )
 from ttm_client.options import Part, StudyOptions, study_of
 from ttm_client.protocol import Advance, Params, fits_in_path, only_id, segment
+from ttm_client.responses import read, read_items
 from ttm_client.synchronous.events import follow
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.polling import answer
@@ -75,7 +75,7 @@ class Studies:
         """
         spec = with_uploads(self._transport, study_of(dataset, teacher, limits, options))
         response = self._transport.request("POST", "/studies/validate", body=spec, once=True)
-        return StudyPlan.model_validate_json(response.content)
+        return read(StudyPlan, response)
 
     def get(self, study_id: str) -> Study:
         """Returns the study with this id, unique id prefix or unique name. Raises NotFound if none exists.
@@ -95,8 +95,7 @@ class Studies:
         ['kiosk']
         """
         params: Params = {"limit": 100, "state": state}
-        for item in pages(self._transport, "/studies", params):
-            yield StudySummary.model_validate(item)
+        yield from pages(self._transport, StudySummary, "/studies", params)
 
     def wait(
         self,
@@ -151,7 +150,7 @@ class Studies:
         [83892, 181108]
         """
         response = self._transport.request("GET", f"/studies{_path(study_id)}/candidates")
-        return tuple(StudyCandidate.model_validate(item) for item in json.loads(response.content)["items"])
+        return read_items(StudyCandidate, response)
 
     def front(self, study_id: str) -> tuple[StudyOption, ...]:
         """Returns the files of the finalists that no other matches or exceeds in accuracy, size and latency, the
@@ -162,7 +161,7 @@ class Studies:
         True
         """
         response = self._transport.request("GET", f"/studies{_path(study_id)}/front")
-        return tuple(StudyOption.model_validate(item) for item in json.loads(response.content)["items"])
+        return read_items(StudyOption, response)
 
     def recommendation(self, study_id: str) -> StudyRecommendation:
         """Returns the recommended student. Raises Conflict until the study has ended.
@@ -171,7 +170,7 @@ class Studies:
         True
         """
         response = self._transport.request("GET", f"/studies{_path(study_id)}/recommendation")
-        return StudyRecommendation.model_validate_json(response.content)
+        return read(StudyRecommendation, response)
 
     def replay(self, study_id: str) -> StudyReplay:
         """Computes the decisions of a study again from its stored results, and compares them.
@@ -180,7 +179,7 @@ class Studies:
         True
         """
         response = self._transport.request("GET", f"/studies{_path(study_id)}/replay")
-        return StudyReplay.model_validate_json(response.content)
+        return read(StudyReplay, response)
 
     def cancel(self, study_id: str) -> Study:
         """Cancels a study and its jobs. Calling it again has no effect. Raises Conflict if the study has ended.
@@ -229,7 +228,7 @@ class Studies:
 
     def _study(self, method: str, path: str, body: Any = None, *, once: bool = False) -> Study:
         response = self._transport.request(method, "/studies" + path, body=body, once=once)
-        return Study.model_validate_json(response.content)
+        return read(Study, response)
 
 
 def _path(study_id: str) -> str:

@@ -1,13 +1,13 @@
 # From asynchronous/resources/views.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """Saved views of the lists."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 from urllib.parse import urlencode
 
 from ttm_client.models.resources import View
 from ttm_client.protocol import segment
+from ttm_client.responses import read, read_items
 from ttm_client.synchronous.transport import Transport
 
 ViewPage = Literal["jobs", "studies"]
@@ -33,8 +33,7 @@ class Views:
         """
         params = {} if page is None else {"page": page}
         response = self._transport.request("GET", "/views", params=params)
-        for item in json.loads(response.content)["items"]:
-            yield View.model_validate(item)
+        yield from read_items(View, response)
 
     def save(self, page: ViewPage, name: str, query: Mapping[str, str | Sequence[str]]) -> View:
         """Saves the parameters of a list under a name. A view with the same name is changed.
@@ -44,7 +43,7 @@ class Views:
         'state=queued&state=running&tag=night'
         """
         body = {"query": urlencode(query, doseq=True)}
-        return View.model_validate_json((self._transport.request("PUT", _path(page, name), body=body)).content)
+        return read(View, self._transport.request("PUT", _path(page, name), body=body))
 
     def delete(self, page: ViewPage, name: str) -> None:
         """Deletes a view for everybody in the project. Raises NotFound if it does not exist.

@@ -1,14 +1,16 @@
 # From asynchronous/resources/webhooks.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """Webhooks."""
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
+import httpx2
+
 from ttm_client.models.resources import Delivery, NewWebhook, Webhook
 from ttm_client.options import WebhookChanges
 from ttm_client.protocol import segment
+from ttm_client.responses import read, read_field, read_items
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.transport import Transport
 
@@ -34,7 +36,7 @@ class Webhooks:
         'whsec_...'
         """
         body = {"url": url, "events": [*events], "description": description}
-        return NewWebhook.model_validate_json(self._send("POST", "", body, once=True))
+        return read(NewWebhook, self._send("POST", "", body, once=True))
 
     def list(self) -> Iterator[Webhook]:
         """Yields the project's webhooks, oldest first.
@@ -42,8 +44,7 @@ class Webhooks:
         >>> [webhook.url for webhook in client.webhooks.list()]
         []
         """
-        for item in json.loads(self._send("GET", ""))["items"]:
-            yield Webhook.model_validate(item)
+        yield from read_items(Webhook, self._send("GET", ""))
 
     def get(self, webhook_id: str) -> Webhook:
         """Returns a webhook. Raises NotFound if it does not exist.
@@ -52,7 +53,7 @@ class Webhooks:
         >>> (client.webhooks.get(webhook.id)).failing_since is None
         True
         """
-        return Webhook.model_validate_json(self._send("GET", _path(webhook_id)))
+        return read(Webhook, self._send("GET", _path(webhook_id)))
 
     def update(self, webhook_id: str, **changes: Unpack[WebhookChanges]) -> Webhook:
         """Changes `url`, `events`, `description` or `enabled`. Omitted fields keep their values.
@@ -62,7 +63,7 @@ class Webhooks:
         >>> changed.enabled, changed.url
         (False, 'https://hooks.example.org/ttm')
         """
-        return Webhook.model_validate_json(self._send("PATCH", _path(webhook_id), changes))
+        return read(Webhook, self._send("PATCH", _path(webhook_id), changes))
 
     def delete(self, webhook_id: str) -> None:
         """Deletes a webhook and its deliveries.
@@ -79,7 +80,7 @@ class Webhooks:
         >>> (client.webhooks.rotate(webhook.id)).secret == webhook.secret
         False
         """
-        return NewWebhook.model_validate_json(self._send("POST", _path(webhook_id) + "/rotate"))
+        return read(NewWebhook, self._send("POST", _path(webhook_id) + "/rotate"))
 
     def ping(self, webhook_id: str) -> Delivery:
         """Sends a `webhook.ping`. The result appears in the deliveries within seconds.
@@ -88,7 +89,7 @@ class Webhooks:
         >>> (client.webhooks.ping(webhook.id)).event
         'webhook.ping'
         """
-        return Delivery.model_validate_json(self._send("POST", _path(webhook_id) + "/ping"))
+        return read(Delivery, self._send("POST", _path(webhook_id) + "/ping"))
 
     def deliveries(self, webhook_id: str) -> Iterator[Delivery]:
         """Yields a webhook's deliveries, newest first. Pages are requested as needed.
@@ -99,8 +100,7 @@ class Webhooks:
         [True]
         """
         path = f"/webhooks{_path(webhook_id)}/deliveries"
-        for item in pages(self._transport, path, {"limit": 100}):
-            yield Delivery.model_validate(item)
+        yield from pages(self._transport, Delivery, path, {"limit": 100})
 
     def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
         """Sends a delivery again with the same id and body, whether or not it arrived.
@@ -110,9 +110,8 @@ class Webhooks:
         >>> (client.webhooks.redeliver(webhook.id, delivery.id)).id == delivery.id
         True
         """
-        return Delivery.model_validate_json(
-            self._send("POST", f"{_path(webhook_id)}/deliveries{_path(delivery_id)}/redeliver")
-        )
+        path = f"{_path(webhook_id)}/deliveries{_path(delivery_id)}/redeliver"
+        return read(Delivery, self._send("POST", path))
 
     def replay(self, webhook_id: str, *, since: datetime) -> int:
         """Sends the failed deliveries since a time again, with the same ids and bodies. Returns their number, at most
@@ -125,11 +124,10 @@ class Webhooks:
         """
         path = f"/webhooks{_path(webhook_id)}/replay"
         response = self._transport.request("POST", path, params={"since": since.isoformat()})
-        return int(response.json()["deliveries"])
+        return int(read_field(response, "deliveries"))
 
-    def _send(self, method: str, path: str, body: Any = None, *, once: bool = False) -> bytes:
-        response = self._transport.request(method, "/webhooks" + path, body=body, once=once)
-        return response.content
+    def _send(self, method: str, path: str, body: Any = None, *, once: bool = False) -> httpx2.Response:
+        return self._transport.request(method, "/webhooks" + path, body=body, once=once)
 
 
 def _path(webhook_id: str) -> str:

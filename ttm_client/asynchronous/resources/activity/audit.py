@@ -43,5 +43,5 @@ class AsyncAudit:
             "before": None if before is None else before.isoformat(),
             "limit": 200,
         }
-        async for item in pages(self._transport, "/audit", filters):
-            yield AuditEntry.model_validate(item)
+        async for item in pages(self._transport, AuditEntry, "/audit", filters):
+            yield item

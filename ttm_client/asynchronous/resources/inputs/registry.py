@@ -8,6 +8,7 @@ from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import RegisteredDataset, RegisteredTeacher
 from ttm_client.options import Part
 from ttm_client.protocol import segment
+from ttm_client.responses import read
 
 
 class AsyncTeachers:
@@ -33,7 +34,7 @@ class AsyncTeachers:
         """
         body = await with_uploads(self._transport, {"name": name, "teacher": teacher, "description": description})
         response = await self._transport.request("POST", "/teachers", body=body, once=True)
-        return RegisteredTeacher.model_validate_json(response.content)
+        return read(RegisteredTeacher, response)
 
     async def list(self) -> AsyncIterator[RegisteredTeacher]:
         """Yields the newest version of each name in alphabetical order. Pages are requested as needed.
@@ -42,8 +43,8 @@ class AsyncTeachers:
         >>> [each.name async for each in client.teachers.list()]
         ['pets']
         """
-        async for item in pages(self._transport, "/teachers", {"limit": 200}):
-            yield RegisteredTeacher.model_validate(item)
+        async for item in pages(self._transport, RegisteredTeacher, "/teachers", {"limit": 200}):
+            yield item
 
     async def versions(self, name: str) -> AsyncIterator[RegisteredTeacher]:
         """Yields all versions of a name, newest first. Raises NotFound if the name does not exist.
@@ -53,8 +54,9 @@ class AsyncTeachers:
         >>> [each.version async for each in client.teachers.versions("pets")]
         [2, 1]
         """
-        async for item in pages(self._transport, _path("teachers", name) + "/versions", {"limit": 200}):
-            yield RegisteredTeacher.model_validate(item)
+        path = _path("teachers", name) + "/versions"
+        async for item in pages(self._transport, RegisteredTeacher, path, {"limit": 200}):
+            yield item
 
     async def get(self, name: str, version: int | None = None) -> RegisteredTeacher:
         """Returns a version of a name; the newest by default. Raises NotFound if it does not exist.
@@ -64,7 +66,7 @@ class AsyncTeachers:
         1
         """
         response = await self._transport.request("GET", _path("teachers", name, version))
-        return RegisteredTeacher.model_validate_json(response.content)
+        return read(RegisteredTeacher, response)
 
     async def delete(self, name: str, version: int) -> None:
         """Deletes a version. Existing jobs keep the resolved value.
@@ -98,7 +100,7 @@ class AsyncDatasets:
         """
         body = await with_uploads(self._transport, {"name": name, "dataset": dataset, "description": description})
         response = await self._transport.request("POST", "/datasets", body=body, once=True)
-        return RegisteredDataset.model_validate_json(response.content)
+        return read(RegisteredDataset, response)
 
     async def list(self) -> AsyncIterator[RegisteredDataset]:
         """Yields the newest version of each name in alphabetical order. Pages are requested as needed.
@@ -107,8 +109,8 @@ class AsyncDatasets:
         >>> [each.name async for each in client.datasets.list()]
         ['pets']
         """
-        async for item in pages(self._transport, "/datasets", {"limit": 200}):
-            yield RegisteredDataset.model_validate(item)
+        async for item in pages(self._transport, RegisteredDataset, "/datasets", {"limit": 200}):
+            yield item
 
     async def versions(self, name: str) -> AsyncIterator[RegisteredDataset]:
         """Yields all versions of a name, newest first. Raises NotFound if the name does not exist.
@@ -118,8 +120,9 @@ class AsyncDatasets:
         >>> [each.version async for each in client.datasets.versions("pets")]
         [2, 1]
         """
-        async for item in pages(self._transport, _path("datasets", name) + "/versions", {"limit": 200}):
-            yield RegisteredDataset.model_validate(item)
+        path = _path("datasets", name) + "/versions"
+        async for item in pages(self._transport, RegisteredDataset, path, {"limit": 200}):
+            yield item
 
     async def get(self, name: str, version: int | None = None) -> RegisteredDataset:
         """Returns a version of a name; the newest by default. Raises NotFound if it does not exist.
@@ -129,7 +132,7 @@ class AsyncDatasets:
         1
         """
         response = await self._transport.request("GET", _path("datasets", name, version))
-        return RegisteredDataset.model_validate_json(response.content)
+        return read(RegisteredDataset, response)
 
     async def delete(self, name: str, version: int) -> None:
         """Deletes a version. Existing jobs keep the resolved value.

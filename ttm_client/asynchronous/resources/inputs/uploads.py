@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import json
 import os
 from collections.abc import AsyncIterator
 from functools import partial
@@ -15,6 +14,7 @@ from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
 from ttm_client.models.jobs import Inspection, Upload
 from ttm_client.protocol import Advance, segment, sha256_of
+from ttm_client.responses import read, read_header, read_items
 
 _CHUNK = 1 << 20
 _FINALIZING_SECONDS = 0.5
@@ -54,7 +54,7 @@ class AsyncUploads:
             headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": f"filename {name}"}
             # If the request is sent twice, the service deletes the upload that receives no bytes.
             created = await self._transport.request("POST", "/uploads", headers=headers, once=True)
-            href = created.headers["location"]
+            href = read_header(created, "location")
             offset, fruitless = 0, 0
             while offset < size:
                 try:
@@ -84,9 +84,9 @@ class AsyncUploads:
         path = Path(path)
         digest = await asyncio.to_thread(sha256_of, path)
         response = await self._transport.request("GET", "/uploads", params={"limit": 200})
-        for item in json.loads(response.content)["items"]:
-            if item["sha256"] == digest:
-                return Upload.model_validate(item)
+        for upload in read_items(Upload, response):
+            if upload.sha256 == digest:
+                return upload
         return await self.create(path, progress)
 
     async def get(self, upload_id: str) -> Upload:
@@ -97,7 +97,7 @@ class AsyncUploads:
         True
         """
         response = await self._transport.request("GET", f"/uploads/{segment(upload_id)}")
-        return Upload.model_validate_json(response.content)
+        return read(Upload, response)
 
     async def list(self) -> AsyncIterator[Upload]:
         """Yields complete uploads, newest first. Pages are requested as needed.
@@ -106,8 +106,8 @@ class AsyncUploads:
         >>> [each.filename async for each in client.uploads.list()]
         ['teacher.safetensors']
         """
-        async for item in pages(self._transport, "/uploads", {"limit": 200}):
-            yield Upload.model_validate(item)
+        async for item in pages(self._transport, Upload, "/uploads", {"limit": 200}):
+            yield item
 
     async def inspect(
         self,
@@ -136,7 +136,7 @@ class AsyncUploads:
             "image_size": image_size,
         }
         response = await self._transport.request("POST", f"/uploads/{segment(upload_id)}/inspect", body=body)
-        return Inspection.model_validate_json(response.content)
+        return read(Inspection, response)
 
     async def delete(self, upload_id: str) -> None:
         """Deletes an upload. A job that refers to it and has not fetched it yet fails.
@@ -152,7 +152,7 @@ class AsyncUploads:
         while True:
             try:
                 status = await self._transport.request("HEAD", href, headers=_TUS)
-                return int(status.headers["upload-offset"])
+                return int(read_header(status, "upload-offset"))
             except (ConnectionFailed, Unavailable):
                 attempt += 1
                 if attempt >= attempts:
@@ -174,7 +174,7 @@ class AsyncUploads:
             },
             timeout=600.0,
         )
-        return int(response.headers["upload-offset"])
+        return int(read_header(response, "upload-offset"))
 
 
 async def _chunks(file: BinaryIO, sent: int, size: int, progress: Advance | None) -> AsyncIterator[bytes]:

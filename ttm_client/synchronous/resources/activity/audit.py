@@ -44,5 +44,4 @@ class Audit:
             "before": None if before is None else before.isoformat(),
             "limit": 200,
         }
-        for item in pages(self._transport, "/audit", filters):
-            yield AuditEntry.model_validate(item)
+        yield from pages(self._transport, AuditEntry, "/audit", filters)

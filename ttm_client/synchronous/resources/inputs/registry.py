@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ttm_client.models.resources import RegisteredDataset, RegisteredTeacher
 from ttm_client.options import Part
 from ttm_client.protocol import segment
+from ttm_client.responses import read
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.specs import with_uploads
 from ttm_client.synchronous.transport import Transport
@@ -34,7 +35,7 @@ class Teachers:
         """
         body = with_uploads(self._transport, {"name": name, "teacher": teacher, "description": description})
         response = self._transport.request("POST", "/teachers", body=body, once=True)
-        return RegisteredTeacher.model_validate_json(response.content)
+        return read(RegisteredTeacher, response)
 
     def list(self) -> Iterator[RegisteredTeacher]:
         """Yields the newest version of each name in alphabetical order. Pages are requested as needed.
@@ -43,8 +44,7 @@ class Teachers:
         >>> [each.name for each in client.teachers.list()]
         ['pets']
         """
-        for item in pages(self._transport, "/teachers", {"limit": 200}):
-            yield RegisteredTeacher.model_validate(item)
+        yield from pages(self._transport, RegisteredTeacher, "/teachers", {"limit": 200})
 
     def versions(self, name: str) -> Iterator[RegisteredTeacher]:
         """Yields all versions of a name, newest first. Raises NotFound if the name does not exist.
@@ -54,8 +54,8 @@ class Teachers:
         >>> [each.version for each in client.teachers.versions("pets")]
         [2, 1]
         """
-        for item in pages(self._transport, _path("teachers", name) + "/versions", {"limit": 200}):
-            yield RegisteredTeacher.model_validate(item)
+        path = _path("teachers", name) + "/versions"
+        yield from pages(self._transport, RegisteredTeacher, path, {"limit": 200})
 
     def get(self, name: str, version: int | None = None) -> RegisteredTeacher:
         """Returns a version of a name; the newest by default. Raises NotFound if it does not exist.
@@ -65,7 +65,7 @@ class Teachers:
         1
         """
         response = self._transport.request("GET", _path("teachers", name, version))
-        return RegisteredTeacher.model_validate_json(response.content)
+        return read(RegisteredTeacher, response)
 
     def delete(self, name: str, version: int) -> None:
         """Deletes a version. Existing jobs keep the resolved value.
@@ -99,7 +99,7 @@ class Datasets:
         """
         body = with_uploads(self._transport, {"name": name, "dataset": dataset, "description": description})
         response = self._transport.request("POST", "/datasets", body=body, once=True)
-        return RegisteredDataset.model_validate_json(response.content)
+        return read(RegisteredDataset, response)
 
     def list(self) -> Iterator[RegisteredDataset]:
         """Yields the newest version of each name in alphabetical order. Pages are requested as needed.
@@ -108,8 +108,7 @@ class Datasets:
         >>> [each.name for each in client.datasets.list()]
         ['pets']
         """
-        for item in pages(self._transport, "/datasets", {"limit": 200}):
-            yield RegisteredDataset.model_validate(item)
+        yield from pages(self._transport, RegisteredDataset, "/datasets", {"limit": 200})
 
     def versions(self, name: str) -> Iterator[RegisteredDataset]:
         """Yields all versions of a name, newest first. Raises NotFound if the name does not exist.
@@ -119,8 +118,8 @@ class Datasets:
         >>> [each.version for each in client.datasets.versions("pets")]
         [2, 1]
         """
-        for item in pages(self._transport, _path("datasets", name) + "/versions", {"limit": 200}):
-            yield RegisteredDataset.model_validate(item)
+        path = _path("datasets", name) + "/versions"
+        yield from pages(self._transport, RegisteredDataset, path, {"limit": 200})
 
     def get(self, name: str, version: int | None = None) -> RegisteredDataset:
         """Returns a version of a name; the newest by default. Raises NotFound if it does not exist.
@@ -130,7 +129,7 @@ class Datasets:
         1
         """
         response = self._transport.request("GET", _path("datasets", name, version))
-        return RegisteredDataset.model_validate_json(response.content)
+        return read(RegisteredDataset, response)
 
     def delete(self, name: str, version: int) -> None:
         """Deletes a version. Existing jobs keep the resolved value.

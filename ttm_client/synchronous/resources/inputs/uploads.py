@@ -2,7 +2,6 @@
 """Uploads, by the tus 1.0 protocol, which resumes after a broken connection."""
 
 import base64
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import BinaryIO
 from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
 from ttm_client.models.jobs import Inspection, Upload
 from ttm_client.protocol import Advance, segment, sha256_of
+from ttm_client.responses import read, read_header, read_items
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.polling import answer
 from ttm_client.synchronous.transport import Transport
@@ -53,7 +53,7 @@ class Uploads:
             headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": f"filename {name}"}
             # If the request is sent twice, the service deletes the upload that receives no bytes.
             created = self._transport.request("POST", "/uploads", headers=headers, once=True)
-            href = created.headers["location"]
+            href = read_header(created, "location")
             offset, fruitless = 0, 0
             while offset < size:
                 try:
@@ -83,9 +83,9 @@ class Uploads:
         path = Path(path)
         digest = sha256_of(path)
         response = self._transport.request("GET", "/uploads", params={"limit": 200})
-        for item in json.loads(response.content)["items"]:
-            if item["sha256"] == digest:
-                return Upload.model_validate(item)
+        for upload in read_items(Upload, response):
+            if upload.sha256 == digest:
+                return upload
         return self.create(path, progress)
 
     def get(self, upload_id: str) -> Upload:
@@ -96,7 +96,7 @@ class Uploads:
         True
         """
         response = self._transport.request("GET", f"/uploads/{segment(upload_id)}")
-        return Upload.model_validate_json(response.content)
+        return read(Upload, response)
 
     def list(self) -> Iterator[Upload]:
         """Yields complete uploads, newest first. Pages are requested as needed.
@@ -105,8 +105,7 @@ class Uploads:
         >>> [each.filename for each in client.uploads.list()]
         ['teacher.safetensors']
         """
-        for item in pages(self._transport, "/uploads", {"limit": 200}):
-            yield Upload.model_validate(item)
+        yield from pages(self._transport, Upload, "/uploads", {"limit": 200})
 
     def inspect(
         self,
@@ -135,7 +134,7 @@ class Uploads:
             "image_size": image_size,
         }
         response = self._transport.request("POST", f"/uploads/{segment(upload_id)}/inspect", body=body)
-        return Inspection.model_validate_json(response.content)
+        return read(Inspection, response)
 
     def delete(self, upload_id: str) -> None:
         """Deletes an upload. A job that refers to it and has not fetched it yet fails.
@@ -151,7 +150,7 @@ class Uploads:
         while True:
             try:
                 status = self._transport.request("HEAD", href, headers=_TUS)
-                return int(status.headers["upload-offset"])
+                return int(read_header(status, "upload-offset"))
             except (ConnectionFailed, Unavailable):
                 attempt += 1
                 if attempt >= attempts:
@@ -173,7 +172,7 @@ class Uploads:
             },
             timeout=600.0,
         )
-        return int(response.headers["upload-offset"])
+        return int(read_header(response, "upload-offset"))
 
 
 def _chunks(file: BinaryIO, sent: int, size: int, progress: Advance | None) -> Iterator[bytes]:
