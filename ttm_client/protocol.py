@@ -5,6 +5,7 @@ documents.
 import hashlib
 import json
 import math
+import operator
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -67,9 +68,28 @@ def job_path(job_id: str) -> str:
 
 
 def segment(reference: str) -> str:
-    """An id or name as a segment of a path. Raises TypeError unless it is a string."""
+    """An id or name as a segment of a path. Raises TypeError unless it is a string, and InvalidRequest for an empty one
+    and for dots, with which the path would be that of another resource.
+    """
     _check_text(reference)
+    if reference in ("", ".", ".."):
+        detail = f"{reference!r} is not an id or a name."
+        raise InvalidRequest(status=422, code="invalid_request", title="Not sent", detail=detail)
     return quote(reference, safe="")
+
+
+def segments(name: str) -> str:
+    """A name with slashes as segments of a path. Raises the errors of `segment`."""
+    _check_text(name)
+    return "/".join(map(segment, name.split("/")))
+
+
+def number_segment(number: int) -> str:
+    """A version or an index as a segment of a path. Raises TypeError unless it is an integer."""
+    try:
+        return str(operator.index(number))
+    except TypeError:
+        raise TypeError(f"Expected an integer, not {number!r}.") from None
 
 
 def _check_text(reference: object) -> None:

@@ -27,7 +27,7 @@ def views_list(
 
 
 @router.put(
-    "/{page}/{name}",
+    "/{page}/{name:path}",
     operation_id="views_save",
     summary="Save a view",
     responses=problems(TooManyViews, InvalidRequest, *BODY_ERRORS),
@@ -39,7 +39,7 @@ def views_save(page: ViewPage, name: ViewName, request: ViewRequest, engine: Eng
 
 
 @router.delete(
-    "/{page}/{name}",
+    "/{page}/{name:path}",
     operation_id="views_delete",
     summary="Delete a saved view",
     status_code=204,

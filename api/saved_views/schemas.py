@@ -9,11 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from ttm_core.spec.base import StrictModel
 
 ViewPage = Literal["jobs", "studies"]
-# A name is a part of a path: no slash, and no dot at its start.
+# A name is the end of a path: a proxy that decodes slashes would remove empty parts and resolve dots.
+_PART = r"[^\x00-\x20\x7f/.][^\x00-\x1f\x7f/]*"
 ViewName = Annotated[
     str,
     Path(
-        description="Name of the view.", min_length=1, max_length=60, pattern=r"^[^\x00-\x20\x7f/.][^\x00-\x1f\x7f/]*$"
+        description="Name of the view. It may have slashes. No part of it is empty or starts with a dot or a space.",
+        min_length=1,
+        max_length=60,
+        pattern=f"^{_PART}(/{_PART})*$",
     ),
 ]
 

@@ -32,12 +32,25 @@ def test_view_is_saved_changed_listed_and_deleted(client: TestClient) -> None:
     assert (missing.status_code, missing.json()["code"]) == (404, "view_not_found")
 
 
+def test_a_name_may_have_slashes(sqlite_client: TestClient) -> None:
+    path = "/views/jobs/night%2Fresnet18"
+    assert sqlite_client.put(path, json={"query": "state=failed"}).json()["name"] == "night/resnet18"
+    page = sqlite_client.get("/ui/jobs").text
+    assert 'data-delete-view="/views/jobs/night/resnet18"' in page
+    assert sqlite_client.delete("/views/jobs/night/resnet18").status_code == 204
+    assert sqlite_client.get("/views").json()["items"] == []
+
+
 @pytest.mark.parametrize(
     ("path", "query"),
     [
         ("/views/keys/x", ""),
         ("/views/jobs/.x", ""),
         ("/views/jobs/%20x", ""),
+        ("/views/jobs/a%2F%2Fb", ""),
+        ("/views/jobs/a%2F..%2Fb", ""),
+        ("/views/jobs/a%2F", ""),
+        ("/views/jobs/%2Fa", ""),
         ("/views/jobs/x%00", ""),
         ("/views/jobs/" + 61 * "x", ""),
         ("/views/jobs/x", "a b"),

@@ -6,7 +6,7 @@ from tests.browser.gallery import HOSTILE, Gallery
 
 
 def test_view_is_saved_opened_and_deleted(page: Page, gallery: Gallery) -> None:
-    name = HOSTILE.replace("/", "|")[:60]
+    name = HOSTILE.strip("/")[:60]
     page.goto(gallery.url + "/ui/jobs?state=succeeded&sort=-top1")
     menu = page.locator("#views")
     menu.locator("summary").click()

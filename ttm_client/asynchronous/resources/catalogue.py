@@ -1,12 +1,11 @@
 """Architectures and recipes."""
 
 from collections.abc import AsyncIterator
-from urllib.parse import quote
 
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.jobs import Architecture, Recipe
-from ttm_client.protocol import Params
+from ttm_client.protocol import Params, segments
 from ttm_client.responses import read
 
 
@@ -38,7 +37,7 @@ class AsyncArchitectures:
         >>> model.family, model.input_size
         ('resnet', [3, 32, 32])
         """
-        response = await self._transport.request("GET", f"/architectures/{quote(name)}")
+        response = await self._transport.request("GET", f"/architectures/{segments(name)}")
         return read(Architecture, response)
 
 
@@ -69,5 +68,5 @@ class AsyncRecipes:
         >>> recipe.spec["student"]["architecture"]
         'cifar/resnet20'
         """
-        response = await self._transport.request("GET", f"/recipes/{quote(name)}")
+        response = await self._transport.request("GET", f"/recipes/{segments(name)}")
         return read(Recipe, response)

@@ -25,7 +25,7 @@ from ttm_client.models.jobs import Artifact, Attempt, BulkResult, Dryrun, Job, J
 from ttm_client.models.metrics import Metrics
 from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_body, as_query, items, spec_of
 from ttm_client.progress import ProgressLine
-from ttm_client.protocol import Advance, Params, fits_in_path, job_path, only_id
+from ttm_client.protocol import Advance, Params, fits_in_path, job_path, number_segment, only_id
 from ttm_client.responses import read, read_field, read_header, read_items, read_object
 
 _MAX_BULK = 100
@@ -420,7 +420,7 @@ class AsyncJobs:
         >>> (await client.jobs.damage_image(distilled, 0))[1:4]
         b'PNG'
         """
-        response = await self._transport.request("GET", job_path(job_id) + f"/damage/images/{number}")
+        response = await self._transport.request("GET", f"{job_path(job_id)}/damage/images/{number_segment(number)}")
         return response.content
 
     async def predict(self, job_id: str, image: str | os.PathLike[str]) -> Prediction:

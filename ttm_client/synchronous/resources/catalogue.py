@@ -2,10 +2,9 @@
 """Architectures and recipes."""
 
 from collections.abc import Iterator
-from urllib.parse import quote
 
 from ttm_client.models.jobs import Architecture, Recipe
-from ttm_client.protocol import Params
+from ttm_client.protocol import Params, segments
 from ttm_client.responses import read
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.transport import Transport
@@ -38,7 +37,7 @@ class Architectures:
         >>> model.family, model.input_size
         ('resnet', [3, 32, 32])
         """
-        response = self._transport.request("GET", f"/architectures/{quote(name)}")
+        response = self._transport.request("GET", f"/architectures/{segments(name)}")
         return read(Architecture, response)
 
 
@@ -68,5 +67,5 @@ class Recipes:
         >>> recipe.spec["student"]["architecture"]
         'cifar/resnet20'
         """
-        response = self._transport.request("GET", f"/recipes/{quote(name)}")
+        response = self._transport.request("GET", f"/recipes/{segments(name)}")
         return read(Recipe, response)

@@ -55,4 +55,4 @@ class Views:
 
 
 def _path(page: str, name: str) -> str:
-    return f"/views/{page}/{segment(name)}"
+    return f"/views/{segment(page)}/{segment(name)}"

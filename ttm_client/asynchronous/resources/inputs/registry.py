@@ -7,7 +7,7 @@ from ttm_client.asynchronous.specs import with_uploads
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import RegisteredDataset, RegisteredTeacher
 from ttm_client.options import Part
-from ttm_client.protocol import segment
+from ttm_client.protocol import number_segment, segment
 from ttm_client.responses import read
 
 
@@ -145,4 +145,4 @@ class AsyncDatasets:
 
 def _path(kind: str, name: str, version: int | None = None) -> str:
     path = f"/{kind}/{segment(name)}"
-    return path if version is None else f"{path}/versions/{version}"
+    return path if version is None else f"{path}/versions/{number_segment(version)}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ttm_client.models.resources import RegisteredDataset, RegisteredTeacher
 from ttm_client.options import Part
-from ttm_client.protocol import segment
+from ttm_client.protocol import number_segment, segment
 from ttm_client.responses import read
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.specs import with_uploads
@@ -142,4 +142,4 @@ class Datasets:
 
 def _path(kind: str, name: str, version: int | None = None) -> str:
     path = f"/{kind}/{segment(name)}"
-    return path if version is None else f"{path}/versions/{version}"
+    return path if version is None else f"{path}/versions/{number_segment(version)}"
