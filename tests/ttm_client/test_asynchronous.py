@@ -29,6 +29,30 @@ def run(url: str, work: Callable[[AsyncClient], Coroutine[Any, Any, Any]]) -> An
     return run_async(connected())
 
 
+def test_a_client_in_a_second_event_loop_says_what_to_do(url: str) -> None:
+    client = AsyncClient(url)
+
+    async def names() -> list[str]:
+        return [model.name async for model in client.architectures.list("cifar/resnet20")]
+
+    assert run_async(names()) == ["cifar/resnet20"]
+    for work in (names, client.close):
+        with pytest.raises(RuntimeError, match=r"another event loop. Create an AsyncClient in each asyncio\.run\(\)"):
+            run_async(work())
+
+
+def test_closing_twice_and_requests_after_it(url: str) -> None:
+    async def work() -> None:
+        async with AsyncClient(url) as client:
+            await client.usage()
+            await client.close()
+        await client.close()
+        with pytest.raises(RuntimeError, match="has been closed"):
+            await client.usage()
+
+    run_async(work())
+
+
 def test_concurrent_submissions_and_waits(url: str, engine: Engine, settings: Settings) -> None:
     dataset = settings.data_roots[0].as_uri()
 

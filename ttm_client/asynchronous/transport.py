@@ -16,6 +16,7 @@ from tenacity import (
 
 from ttm_client import protocol
 from ttm_client.errors import ConnectionFailed
+from ttm_client.http_clients import AsyncHttp
 from ttm_client.protocol import Params, StoreFailed
 
 _READ_TIMEOUT = 45.0
@@ -40,7 +41,7 @@ class AsyncTransport:
         self._headers = protocol.default_headers(api_key)
         self._attempts = attempts
         self._first_pause = first_pause
-        self._http = httpx2.AsyncClient(timeout=httpx2.Timeout(timeout, connect=5.0))
+        self._http = AsyncHttp(timeout=httpx2.Timeout(timeout, connect=5.0))
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -17,7 +17,8 @@ This page is for engineers who submit and follow jobs from Python scripts and no
 
 `pip install ttm-client` installs the client and the `ttm` command, without PyTorch. `Client` is synchronous;
 `AsyncClient` has the same resources, methods and errors for asyncio: put `await` before each call, and use `async for`
-over lists and events and `async with` around the client. `Client` is generated from `AsyncClient`.
+over lists and events and `async with` around the client. An `AsyncClient` belongs to one event loop: create one in each
+`asyncio.run()`. Threads can share a `Client`. `Client` is generated from `AsyncClient`.
 
 The client retries idempotent requests up to five times while the service is unavailable or busy, after the delay in
 `Retry-After` (at most 60 s). Submissions carry an `Idempotency-Key`, so they are retried as well.

@@ -17,6 +17,7 @@ from tenacity import (
 
 from ttm_client import protocol
 from ttm_client.errors import ConnectionFailed
+from ttm_client.http_clients import Http
 from ttm_client.protocol import Params, StoreFailed
 
 _READ_TIMEOUT = 45.0
@@ -41,7 +42,7 @@ class Transport:
         self._headers = protocol.default_headers(api_key)
         self._attempts = attempts
         self._first_pause = first_pause
-        self._http = httpx2.Client(timeout=httpx2.Timeout(timeout, connect=5.0))
+        self._http = Http(timeout=httpx2.Timeout(timeout, connect=5.0))
 
     def close(self) -> None:
         """Closes the connections."""
