@@ -278,6 +278,17 @@ def test_every_command_has_json_option() -> None:
     } == set()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("jobs", "study list", "views list", "uploads list", "teachers list", "datasets list", "webhooks list"),
+        *("architectures", "recipes", "workers", "stores", "devices", "audit"),
+    ],
+)
+def test_lists_are_arrays(ttm: Ttm, command: str) -> None:
+    assert isinstance(json.loads(ttm(*command.split(), "--json").stdout), list)
+
+
 @pytest.mark.parametrize("command", [command.name or command.callback.__name__ for command in app.registered_commands])  # type: ignore[union-attr]
 def test_every_command_documents_its_exit_codes(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"]).output

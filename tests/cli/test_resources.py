@@ -148,7 +148,7 @@ def test_inspect_shows_what_an_onnx_file_takes_and_returns(ttm: Ttm, tmp_path: P
 def test_changes_are_in_the_audit_log(ttm: Ttm) -> None:
     made = json.loads(ttm("webhooks", "create", "https://hooks.example.org/audited", "--json").stdout)
     ttm("webhooks", "delete", made["id"])
-    listed = json.loads(ttm("audit", "--object", made["id"], "--json").stdout)["items"]
+    listed = json.loads(ttm("audit", "--object", made["id"], "--json").stdout)
     assert [entry["action"] for entry in listed] == ["webhooks_delete", "webhooks_create"]
     (row,) = [line.split("\t") for line in ttm("audit", "--limit", "1").stdout.splitlines()]
     assert row[1:4] == ["-", "webhooks_delete", made["id"]]

@@ -32,7 +32,7 @@ def audit(
         )
         found = list(islice(entries, limit))
     if json:
-        print_json({"items": found})
+        print_json(found)
         return
     rows = [
         (local_time(each.created_at), each.actor or "-", each.action, each.object or "-", each.address or "-")

@@ -53,7 +53,7 @@ def devices(json: JsonOption = False, url: UrlOption = None) -> None:
     with service(url) as client:
         found = list(client.devices.list())
     if json:
-        print_json({"items": found})
+        print_json(found)
         return
     rows = [
         (
