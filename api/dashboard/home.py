@@ -35,7 +35,7 @@ def home_page(engine: EngineDep, settings: SettingsDep) -> HTMLResponse:
     with read_scope(engine) as session:
         active, _ = jobs.page(session, limit=_JOBS, cursor=None, filters=JobFilters(states=_ACTIVE))
         ended = [summary(job) for job in listing.ended_alone(session, limit=_FINISHED)]
-        searches = studies.page(session, limit=_FINISHED, cursor=None, state=None).items
+        searches = studies.page(session, limit=_FINISHED, cursor=None).items
         counts = service_stats.state_counts(session)
         workers = operations.worker_list(session, settings).items
     return page(

@@ -121,11 +121,14 @@ def studies_list(
     engine: EngineDep,
     limit: Limit = 50,
     cursor: CursorParameter = None,
-    state: Annotated[StudyState | None, Query(description="Only studies in this state.")] = None,
+    state: Annotated[
+        list[StudyState],
+        Query(description="Only studies in this state. May be repeated: studies may have any of the states."),
+    ] = [],  # noqa: B006
 ) -> StudyPage:
     """A page of the project's studies. New studies do not shift later pages."""
     with read_scope(engine) as session:
-        return service.page(session, limit=limit, cursor=cursor, state=state)
+        return service.page(session, limit=limit, cursor=cursor, states=state)
 
 
 @router.get(

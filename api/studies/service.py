@@ -1,6 +1,6 @@
 """Studies: creation, lists, candidates, changes and replays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -70,10 +70,10 @@ def find(session: Session, reference: str) -> StudyOut:
     return detail(crud.find(session, reference))
 
 
-def page(session: Session, *, limit: int, cursor: str | None, state: StudyState | None) -> StudyPage:
+def page(session: Session, *, limit: int, cursor: str | None, states: Sequence[StudyState] = ()) -> StudyPage:
     """A page of studies, newest first."""
     before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_time_cursor)
-    found = crud.page(session, limit=limit + 1, before=before, state=state)
+    found = crud.page(session, limit=limit + 1, before=before, states=states)
     rows, following = cut_page(_CURSOR, found, limit, lambda study: encode_time_cursor(study.created_at, study.id))
     return StudyPage(items=[summary(study) for study in rows], next_cursor=following, has_more=following is not None)
 

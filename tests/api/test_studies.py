@@ -122,6 +122,8 @@ def test_a_study_from_its_submission_to_its_recommendation(
     listed = client.get("/studies").json()["items"]
     assert [row["id"] for row in listed] == [study["id"]]
     assert client.get("/studies", params={"state": "running"}).json()["items"] == []
+    both = client.get("/studies", params={"state": ["running", "succeeded", "succeeded"]}).json()["items"]
+    assert [row["id"] for row in both] == [study["id"]]
 
 
 def test_a_replay_that_disagrees_says_so(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:

@@ -61,6 +61,9 @@ def test_a_study_is_submitted_watched_and_downloaded(
     assert finished.returncode == 5, finished.stderr
 
     assert completions(f"ttm study show {study_id[:-2]}", stack_url) == [study_id]
+    listed = json.loads(ttm("study", "list", "--state", "failed", "--state", "succeeded", "--json").stdout)
+    assert study_id in {each["id"] for each in listed}
+    assert json.loads(ttm("study", "list", "--state", "paused", "--json").stdout) == []
     # Its name and a prefix of its id, as for jobs.
     for command in ("show", "candidates", "front", "replay", "watch"):
         assert ttm("study", command, "kiosk").stdout == ttm("study", command, study_id).stdout != ""

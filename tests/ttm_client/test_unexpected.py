@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from tests.support.answering import answering
-from ttm_client import ApiError, Client, ConnectionFailed, NotFound, UnexpectedResponse
+from tests.support.studies import create_study
+from ttm_client import ApiError, Client, ConnectionFailed, InvalidRequest, NotFound, UnexpectedResponse
 from ttm_client.synchronous.transport import Transport
 from ttm_jobs.settings import Settings
 
@@ -185,6 +187,15 @@ def test_an_object_instead_of_its_id_is_named(client: Client, job_id: str) -> No
     for call in (client.jobs.get, client.jobs.cancel, client.jobs.wait, client.uploads.get, client.keys.revoke):
         with pytest.raises(TypeError, match="a string, not Job: pass its `id`"):
             call(job)  # type: ignore[operator]
+
+
+def test_studies_are_filtered_by_states_as_jobs_are(client: Client, engine: Engine) -> None:
+    study_id = create_study(engine)
+    for states in ("running", ["running", "failed"], {"paused", "running"}):
+        assert [study.id for study in client.studies.list(states=states)] == [study_id]
+    assert list(client.studies.list(states=("failed", "paused"))) == []
+    with pytest.raises(InvalidRequest, match="'queued' is not one of"):
+        list(client.studies.list(states="queued"))
 
 
 def test_an_unknown_filter_does_not_select_all_jobs(client: Client) -> None:

@@ -39,7 +39,9 @@ Filter = Annotated[str, Query(max_length=2048), NoControls]
 def studies_page(request: Request, engine: EngineDep, query: Annotated[StudiesQuery, Query()]) -> HTMLResponse:
     """The studies, newest first."""
     with read_scope(engine) as session:
-        found = service.page(session, limit=_ROWS, cursor=query.cursor, state=query.state)
+        found = service.page(
+            session, limit=_ROWS, cursor=query.cursor, states=() if query.state is None else (query.state,)
+        )
         views = saved_views.list_all(session, "studies").items
     address = Address.of(request)
     return page(

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -25,7 +25,7 @@ from ttm_client.models.studies import (
     StudyReplay,
     StudySummary,
 )
-from ttm_client.options import Part, StudyOptions, study_of
+from ttm_client.options import Part, StudyOptions, items, study_of
 from ttm_client.protocol import Advance, Params, fits_in_path, only_id, segment
 from ttm_client.responses import read, read_items
 
@@ -88,13 +88,13 @@ class AsyncStudies:
             study_id = only_id(ids, "study", study_id)
         return await self._study("GET", _path(study_id))
 
-    async def list(self, *, state: str | None = None) -> AsyncIterator[StudySummary]:
-        """Yields studies, newest first. Pages are requested as needed.
+    async def list(self, *, states: Iterable[str] = ()) -> AsyncIterator[StudySummary]:
+        """Yields studies, newest first, in any of `states`. Pages are requested as needed.
 
-        >>> [each.name async for each in client.studies.list(state="succeeded")]
+        >>> [each.name async for each in client.studies.list(states=("succeeded", "failed"))]
         ['kiosk']
         """
-        params: Params = {"limit": 100, "state": state}
+        params: Params = {"limit": 100, "state": items(states)}
         async for item in pages(self._transport, StudySummary, "/studies", params):
             yield item
 

@@ -1,5 +1,6 @@
 """`ttm study`: list, show, front, candidates, download, replay, control and delete."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,7 @@ app = typer.Typer(help="Studies: find the student that meets limits.", no_args_i
 
 
 def list_studies(
-    state: Annotated[str | None, typer.Option(help="Only studies in this state.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="Only studies in this state. Repeatable.")] = None,
     view: ViewOption = None,
     limit: LimitOption = 20,
     json: JsonOption = False,
@@ -38,9 +39,9 @@ def list_studies(
 ) -> None:
     """List studies, newest first. `--state` replaces that of `--view`."""
     with service(url) as client:
-        if view is not None and state is None:
-            state = next(iter(filters_of(client, "studies", view).get("state", ())), None)
-        found = [study for study, _ in zip(client.studies.list(state=state), range(limit), strict=False)]
+        if view is not None and not state:
+            state = filters_of(client, "studies", view).get("state")
+        found = list(islice(client.studies.list(states=state or ()), limit))
     if json:
         print_json(found)
     else:

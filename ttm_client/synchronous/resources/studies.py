@@ -3,7 +3,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -19,7 +19,7 @@ from ttm_client.models.studies import (
     StudyReplay,
     StudySummary,
 )
-from ttm_client.options import Part, StudyOptions, study_of
+from ttm_client.options import Part, StudyOptions, items, study_of
 from ttm_client.protocol import Advance, Params, fits_in_path, only_id, segment
 from ttm_client.responses import read, read_items
 from ttm_client.synchronous.events import follow
@@ -88,13 +88,13 @@ class Studies:
             study_id = only_id(ids, "study", study_id)
         return self._study("GET", _path(study_id))
 
-    def list(self, *, state: str | None = None) -> Iterator[StudySummary]:
-        """Yields studies, newest first. Pages are requested as needed.
+    def list(self, *, states: Iterable[str] = ()) -> Iterator[StudySummary]:
+        """Yields studies, newest first, in any of `states`. Pages are requested as needed.
 
-        >>> [each.name for each in client.studies.list(state="succeeded")]
+        >>> [each.name for each in client.studies.list(states=("succeeded", "failed"))]
         ['kiosk']
         """
-        params: Params = {"limit": 100, "state": state}
+        params: Params = {"limit": 100, "state": items(states)}
         yield from pages(self._transport, StudySummary, "/studies", params)
 
     def wait(

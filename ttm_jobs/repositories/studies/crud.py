@@ -140,12 +140,12 @@ def page(
     *,
     limit: int,
     before: tuple[datetime, str] | None = None,
-    state: StudyState | None = None,
+    states: Sequence[StudyState] = (),
 ) -> Sequence[Study]:
-    """Returns studies of the session's project, newest first."""
+    """Returns studies of the session's project, newest first, in any of `states` if there are any."""
     query = select(Study).where(Study.project_id == project_of(session))
-    if state is not None:
-        query = query.where(Study.state == state)
+    if states:
+        query = query.where(Study.state.in_(states))
     if before is not None:
         query = query.where(tuple_(Study.created_at, Study.id) < before)
     return session.scalars(query.order_by(Study.created_at.desc(), Study.id.desc()).limit(limit)).all()
