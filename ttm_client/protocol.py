@@ -23,6 +23,8 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 _RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _MAX_RETRY_AFTER = 60.0
+RECONNECT_SECONDS = 300.0
+"""By default, how long a method that follows something waits for a service that cannot be reached."""
 
 Params = Mapping[str, str | int | list[str] | None]
 Advance = Callable[[int, int], None]

@@ -147,6 +147,27 @@ def test_an_upload_waits_for_a_restart(url: str, tmp_path: Path, monkeypatch: py
         assert failed == ["PATCH", "HEAD", "HEAD", "HEAD", "GET", "GET"]
 
 
+@pytest.mark.parametrize("lost", ["HEAD", "GET"])
+def test_an_upload_gives_up_after_its_reconnect_timeout(
+    url: str, weights: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    failed: list[str] = []
+    request = Transport.request
+
+    def flaky(self: Transport, method: str, path: str, **options: Any) -> Any:
+        if method == lost or (lost == "HEAD" and method == "PATCH"):
+            failed.append(method)
+            raise ConnectionFailed("the service is gone")
+        return request(self, method, path, **options)
+
+    monkeypatch.setattr(Transport, "request", flaky)
+    monkeypatch.setattr("ttm_client.synchronous.polling._PAUSE_SECONDS", 0.01)
+    with Client(url) as client:
+        with pytest.raises(ConnectionFailed):
+            client.uploads.create(weights, reconnect_timeout=0.3)
+        assert failed.count(lost) > 10, "for some time, not for a number of attempts"
+
+
 def test_a_followed_log_waits_for_a_restart(client: Client, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     polls: list[str] = []
     request = Transport.request

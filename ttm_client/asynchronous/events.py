@@ -9,14 +9,18 @@ import httpx2
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ConnectionFailed, Unavailable
 from ttm_client.models.jobs import TERMINAL_STATES, JobEvent
-from ttm_client.protocol import check_source
+from ttm_client.protocol import RECONNECT_SECONDS, check_source
 from ttm_client.responses import read_event
 
 _FIRST_ATTEMPTS = 5
 
 
 async def follow(
-    transport: AsyncTransport, path: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0
+    transport: AsyncTransport,
+    path: str,
+    *,
+    last_event_id: str | None = None,
+    reconnect_timeout: float = RECONNECT_SECONDS,
 ) -> AsyncIterator[JobEvent]:
     """Yields each event of the stream at `path` after `last_event_id` once and in order, until the job or study has
     ended.

@@ -8,7 +8,7 @@ import httpx2
 
 from ttm_client.errors import ConnectionFailed, Unavailable
 from ttm_client.models.jobs import TERMINAL_STATES, JobEvent
-from ttm_client.protocol import check_source
+from ttm_client.protocol import RECONNECT_SECONDS, check_source
 from ttm_client.responses import read_event
 from ttm_client.synchronous.transport import Transport
 
@@ -16,7 +16,11 @@ _FIRST_ATTEMPTS = 5
 
 
 def follow(
-    transport: Transport, path: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0
+    transport: Transport,
+    path: str,
+    *,
+    last_event_id: str | None = None,
+    reconnect_timeout: float = RECONNECT_SECONDS,
 ) -> Iterator[JobEvent]:
     """Yields each event of the stream at `path` after `last_event_id` once and in order, until the job or study has
     ended.

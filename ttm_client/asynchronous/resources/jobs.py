@@ -25,7 +25,7 @@ from ttm_client.models.jobs import Artifact, Attempt, BulkResult, Dryrun, Job, J
 from ttm_client.models.metrics import Metrics
 from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_body, as_query, items, spec_of
 from ttm_client.progress import ProgressLine
-from ttm_client.protocol import Advance, Params, fits_in_path, job_path, number_segment, only_id
+from ttm_client.protocol import RECONNECT_SECONDS, Advance, Params, fits_in_path, job_path, number_segment, only_id
 from ttm_client.responses import read, read_field, read_header, read_items, read_object
 
 _MAX_BULK = 100
@@ -260,7 +260,7 @@ class AsyncJobs:
         *,
         interval: float = 1.0,
         progress: bool = False,
-        reconnect_timeout: float = 300.0,
+        reconnect_timeout: float = RECONNECT_SECONDS,
     ) -> Job:
         """Waits until the job has ended, and returns it in its terminal state. `on_update` is called after every poll;
         `progress` draws a progress bar on standard error. Continues after the service could not be reached, for
@@ -290,7 +290,7 @@ class AsyncJobs:
             job = await answer(partial(self.get, job_id), reconnect_timeout=reconnect_timeout, deadline=deadline)
 
     def events(
-        self, job_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0
+        self, job_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = RECONNECT_SECONDS
     ) -> AsyncIterator[JobEvent]:
         """Yields each event of a job once and in order, across dropped connections, until the job has ended.
 
@@ -342,7 +342,9 @@ class AsyncJobs:
         response = await self._transport.request("GET", job_path(job_id) + "/log")
         return response.text
 
-    def follow_log(self, job_id: str, *, interval: float = 2.0, reconnect_timeout: float = 300.0) -> AsyncIterator[str]:
+    def follow_log(
+        self, job_id: str, *, interval: float = 2.0, reconnect_timeout: float = RECONNECT_SECONDS
+    ) -> AsyncIterator[str]:
         """Yields complete lines of the trainer's log as they arrive, until the job has ended. Polls every `interval`
         seconds. The log of a later attempt follows that of an earlier one.
 

@@ -26,7 +26,7 @@ from ttm_client.models.studies import (
     StudySummary,
 )
 from ttm_client.options import Part, StudyOptions, items, study_of
-from ttm_client.protocol import Advance, Params, fits_in_path, only_id, segment
+from ttm_client.protocol import RECONNECT_SECONDS, Advance, Params, fits_in_path, only_id, segment
 from ttm_client.responses import read, read_items
 
 
@@ -105,7 +105,7 @@ class AsyncStudies:
         on_update: Callable[[Study], None] | None = None,
         *,
         interval: float = 2.0,
-        reconnect_timeout: float = 300.0,
+        reconnect_timeout: float = RECONNECT_SECONDS,
     ) -> Study:
         """Waits until the study has ended, and returns it. `on_update` is called after every poll. Continues after the
         service could not be reached, for example while it restarts.
@@ -131,7 +131,7 @@ class AsyncStudies:
             study = await answer(partial(self.get, study_id), reconnect_timeout=reconnect_timeout, deadline=deadline)
 
     def events(
-        self, study_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0
+        self, study_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = RECONNECT_SECONDS
     ) -> AsyncIterator[JobEvent]:
         """Yields each event of a study once and in order, across dropped connections, until the study has ended.
 

@@ -20,6 +20,7 @@ from ttm_client.cli.output import FAILED, JsonOption, UrlOption, messages, print
 from ttm_client.cli.studies.tables import best_accuracy, describe, percent
 from ttm_client.cli.text import neutralized
 from ttm_client.models.studies import Study, StudyCandidate
+from ttm_client.protocol import RECONNECT_SECONDS
 from ttm_client.synchronous.polling import answer
 
 StudyArgument = Annotated[
@@ -29,7 +30,6 @@ StudyArgument = Annotated[
     ),
 ]
 _POLL_SECONDS = 2.0
-_RECONNECT_SECONDS = 300.0
 
 
 def watch(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
@@ -79,7 +79,7 @@ def _live(client: Client, study_id: str) -> None:
             if found[0].done:
                 return
             time.sleep(_POLL_SECONDS)
-            found = answer(partial(_polled, client, study_id), reconnect_timeout=_RECONNECT_SECONDS, deadline=None)
+            found = answer(partial(_polled, client, study_id), reconnect_timeout=RECONNECT_SECONDS, deadline=None)
 
 
 def _polled(client: Client, study_id: str) -> tuple[Study, tuple[StudyCandidate, ...]]:

@@ -7,6 +7,7 @@ from ttm_client.asynchronous.events import follow
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.jobs import JobEvent
 from ttm_client.options import items
+from ttm_client.protocol import RECONNECT_SECONDS
 
 
 class AsyncEvents:
@@ -26,7 +27,7 @@ class AsyncEvents:
         *,
         types: Iterable[str] = (),
         last_event_id: str | None = None,
-        reconnect_timeout: float = 300.0,
+        reconnect_timeout: float = RECONNECT_SECONDS,
     ) -> AsyncIterator[JobEvent]:
         """Yields each event once and in order, across dropped connections, without end: `job.state`, `job.phase` and
         the events of studies, such as `study.state`. Only those of `types`, if given.

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from ttm_client.models.jobs import JobEvent
 from ttm_client.options import items
+from ttm_client.protocol import RECONNECT_SECONDS
 from ttm_client.synchronous.events import follow
 from ttm_client.synchronous.transport import Transport
 
@@ -27,7 +28,7 @@ class Events:
         *,
         types: Iterable[str] = (),
         last_event_id: str | None = None,
-        reconnect_timeout: float = 300.0,
+        reconnect_timeout: float = RECONNECT_SECONDS,
     ) -> Iterator[JobEvent]:
         """Yields each event once and in order, across dropped connections, without end: `job.state`, `job.phase` and
         the events of studies, such as `study.state`. Only those of `types`, if given.

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
 from ttm_client.models.jobs import Inspection, Upload
-from ttm_client.protocol import Advance, segment, sha256_of
+from ttm_client.protocol import RECONNECT_SECONDS, Advance, segment, sha256_of
 from ttm_client.responses import read, read_header, read_items
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.polling import answer
@@ -19,7 +19,6 @@ from ttm_client.synchronous.transport import Transport
 
 _CHUNK = 1 << 20
 _FINALIZING_SECONDS = 0.5
-_RECONNECT_SECONDS = 300.0
 _TUS = {"Tus-Resumable": "1.0.0"}
 
 
@@ -34,13 +33,20 @@ class Uploads:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def create(self, path: str | os.PathLike[str], progress: Advance | None = None, *, attempts: int = 8) -> Upload:
+    def create(
+        self,
+        path: str | os.PathLike[str],
+        progress: Advance | None = None,
+        *,
+        attempts: int = 8,
+        reconnect_timeout: float = RECONNECT_SECONDS,
+    ) -> Upload:
         """Uploads a file with constant memory and resumes after a broken connection. `progress` is called with the
-        bytes
-        sent and the total.
+        bytes sent and the total.
 
-        Gives up after `attempts` consecutive attempts without new bytes. Raises ChecksumMismatch if the service
-        received different bytes.
+        Gives up after `attempts` consecutive connections without new bytes. Raises ConnectionFailed or Unavailable if
+        the first request fails, or `reconnect_timeout` seconds without an answer have passed, and ChecksumMismatch if
+        the service received different bytes.
 
         >>> upload = client.uploads.create("teacher.safetensors")
         >>> upload.filename, upload.size
@@ -59,14 +65,14 @@ class Uploads:
                 try:
                     offset = self._append(href, file, offset, size, progress)
                 except (ConnectionFailed, Unavailable, Conflict):
-                    arrived = self._arrived(href, attempts)
+                    arrived = answer(partial(self._arrived, href), reconnect_timeout=reconnect_timeout, deadline=None)
                     fruitless = 0 if arrived > offset else fruitless + 1
                     if fruitless >= attempts:
                         raise
                     offset = arrived
                     time.sleep(self._transport.pause(fruitless))
         get = partial(self.get, href.rpartition("/")[2])
-        while (upload := answer(get, reconnect_timeout=_RECONNECT_SECONDS, deadline=None)).state == "finalizing":
+        while (upload := answer(get, reconnect_timeout=reconnect_timeout, deadline=None)).state == "finalizing":
             time.sleep(_FINALIZING_SECONDS)
         digest = sha256_of(path)
         if upload.sha256 != digest:
@@ -144,18 +150,10 @@ class Uploads:
         """
         self._transport.request("DELETE", f"/uploads/{segment(upload_id)}")
 
-    def _arrived(self, href: str, attempts: int) -> int:
-        """Returns the number of bytes that the service has. Waits while it cannot be reached, such as for a restart."""
-        attempt = 0
-        while True:
-            try:
-                status = self._transport.request("HEAD", href, headers=_TUS)
-                return int(read_header(status, "upload-offset"))
-            except (ConnectionFailed, Unavailable):
-                attempt += 1
-                if attempt >= attempts:
-                    raise
-                time.sleep(self._transport.pause(attempt))
+    def _arrived(self, href: str) -> int:
+        """Returns the number of bytes that the service has."""
+        status = self._transport.request("HEAD", href, headers=_TUS)
+        return int(read_header(status, "upload-offset"))
 
     def _append(self, href: str, file: BinaryIO, offset: int, size: int, progress: Advance | None) -> int:
         """Sends the bytes after `offset` and returns the service's new offset."""
