@@ -119,7 +119,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             *_tracing(settings),
             Middleware(FramingMiddleware),
             Middleware(ForwardedMiddleware, trusted=settings.trusted_proxies),
-            Middleware(AllowedHostsMiddleware, settings=settings),
+            Middleware(AllowedHostsMiddleware, settings=settings, error_page=error_page),
             Middleware(SameOriginMiddleware, identity=identity),
             Middleware(TusMiddleware),
             Middleware(

@@ -75,15 +75,25 @@ class _Throttled(Exception):
 
 
 class AllowedHostsMiddleware:
-    """Rejects requests with an unknown `Host` header, which protects against DNS rebinding."""
+    """Rejects requests with an unknown `Host` header, which protects against DNS rebinding. `error_page` renders the
+    error for a browser.
+    """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, error_page: Callable[[Scope, ServiceError], Response] | None = None
+    ) -> None:
         self._app = app
+        self._error_page = error_page
         self._names: Collection[str] = settings.allowed_hosts or (_LOOPBACK_NAMES if is_loopback(settings.host) else ())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self._allows(scope):
-            await error_response(Request(scope), HostNotAllowed())(scope, receive, send)
+            error = HostNotAllowed()
+            if self._error_page is not None and is_navigation(scope):
+                response: Response = self._error_page(scope, error)
+            else:
+                response = error_response(Request(scope), error)
+            await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

@@ -122,6 +122,7 @@ def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
 _TITLES = {
     401: "Sign-in required",
     403: "No access",
+    421: "Unknown host name",
     429: "Try again later",
     500: "Something went wrong",
     503: "The service is not available",

@@ -305,6 +305,13 @@ def test_unknown_hosts_are_refused(settings: Settings) -> None:
         for host in ("evil.example", "evil.example:8000", "localhost.evil.example", ""):
             answer = client.get("/jobs", headers={"Host": host})
             assert (answer.status_code, answer.json()["code"]) == (421, "host_not_allowed"), host
+        for path in ("/", "/ui/sign-in", "/ui/jobs"):
+            page = client.get(path, headers={"Host": "evil.example", "Accept": "text/html"})
+            assert (page.status_code, page.headers["Content-Type"]) == (421, "text/html; charset=utf-8")
+            assert "<h1>Unknown host name</h1>" in page.text
+            assert "TTM_ALLOWED_HOSTS" in page.text
+        script = client.get("/jobs", headers={"Host": "evil.example", "Accept": "text/html", "Sec-Fetch-Mode": "cors"})
+        assert script.json()["code"] == "host_not_allowed"
 
 
 def test_concurrent_submissions_respect_the_limit_of_queued_jobs(engine: Engine, settings: Settings) -> None:
