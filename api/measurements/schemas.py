@@ -13,10 +13,10 @@ from ttm_core.spec.speed.verdict import Precision, Recommendation
 
 DEVICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _THROUGHPUT_TOLERANCE = 0.01
-_DAY_MS = 86_400_000.0
+_NANOSECOND_MS, _DAY_MS = 1e-6, 86_400_000.0
 
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=SOME_TEXT)]
-Milliseconds = Annotated[float, Field(gt=0, le=_DAY_MS, allow_inf_nan=False)]
+Milliseconds = Annotated[float, Field(ge=_NANOSECOND_MS, le=_DAY_MS, allow_inf_nan=False)]
 _EXAMPLE: JsonDict = {
     "sha256": "0" * 64,
     "runtime": "onnxruntime",

@@ -90,6 +90,9 @@ def test_repeated_measurement_has_no_further_effect(client: TestClient, files: d
         ({"p50_ms": 0}, "/p50_ms"),
         ({"p50_ms": -1.0}, "/p50_ms"),
         ({"p50_ms": 1e12}, "/p50_ms"),
+        # Faster than a nanosecond, with a throughput that fits.
+        ({"p50_ms": 1e-300, "throughput": 1e303}, "/p50_ms"),
+        ({"load_ms": 9.9e-7}, "/load_ms"),
         ({"p90_ms": 1.0}, ""),
         ({"throughput": 5000.0}, ""),
         ({"throughput": 0}, "/throughput"),
