@@ -137,7 +137,7 @@ def test_wait_gives_up_after_a_long_outage(
     polls = outage(2, 10**6)
     with pytest.raises(ConnectionFailed):
         _wait(url, *waited, asynchronous=asynchronous, **options)
-    assert len(polls) > 2
+    assert len(polls) >= 2, "one answer, then failures until the time is over"
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
