@@ -28,7 +28,8 @@ def replace_paths(spec: Mapping[str, Any], uri_of: Callable[[str], str]) -> Spec
             return {**part, field: replace(part[field], field)}
         if isinstance(part, os.PathLike):
             return uri_of(os.fspath(part))
-        return uri_of(part) if isinstance(part, str) and not _URI.match(part) else part
+        # The path "" would be the working directory. The service refuses the empty field.
+        return uri_of(part) if isinstance(part, str) and part and not _URI.match(part) else part
 
     replaced = dict(spec)
     for part, field in (("teacher", "checkpoint"), ("dataset", "uri")):

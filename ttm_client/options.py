@@ -115,9 +115,22 @@ class JobFilters(TypedDict, total=False):
     created_before: datetime | str
 
 
-def items(values: Iterable[str]) -> list[str]:
-    """The values in their order. A string is one value, not its characters, and a job not its fields."""
-    return [values] if isinstance(values, str | BaseModel) else [*values]
+def items(values: Iterable[Any]) -> list[Any]:
+    """The values in their order. A string is one value, not its characters, and a job not its fields. Raises TypeError
+    for a value that cannot be iterated over.
+    """
+    if isinstance(values, str | BaseModel):
+        return [values]
+    if not isinstance(values, Iterable):
+        raise TypeError(f"Expected a list, not {type(values).__name__}.")
+    return [*values]
+
+
+def as_time(value: datetime | str) -> str:
+    """A time in ISO 8601 format. Raises TypeError unless it is a datetime or a string."""
+    if not isinstance(value, datetime | str):
+        raise TypeError(f"Expected a datetime or a string in ISO 8601 format, not {type(value).__name__}.")
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def as_body(states: Iterable[str], tags: Iterable[str], filters: JobFilters) -> dict[str, Any]:
@@ -127,13 +140,17 @@ def as_body(states: Iterable[str], tags: Iterable[str], filters: JobFilters) -> 
 
 def as_query(filters: JobFilters) -> dict[str, str]:
     """Filters as query parameters. Raises TypeError for other names: the service ignores unknown parameters, so that
-    a misspelled filter would select all jobs.
+    a misspelled filter would select all jobs. Raises TypeError for a value that is no string or time, such as None.
     """
     unknown = [name for name in filters if name not in JobFilters.__annotations__]
     if unknown:
         known = ", ".join(("states", "tags", *JobFilters.__annotations__))
         raise TypeError(f"There is no filter {unknown[0]!r}. Filters are {known}.")
-    return {name: value.isoformat() if isinstance(value, datetime) else str(value) for name, value in filters.items()}
+    for name, value in filters.items():
+        if not isinstance(value, str | datetime):
+            advice = ": omit it" if value is None else ""
+            raise TypeError(f"The filter {name!r} cannot be {type(value).__name__}{advice}.")
+    return {name: as_time(value) for name, value in filters.items()}  # type: ignore[arg-type]
 
 
 def spec_of(

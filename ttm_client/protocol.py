@@ -10,7 +10,7 @@ import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -26,6 +26,7 @@ _MAX_RETRY_AFTER = 60.0
 RECONNECT_SECONDS = 300.0
 """By default, how long a method that follows something waits for a service that cannot be reached."""
 
+Http = TypeVar("Http")
 Params = Mapping[str, str | int | list[str] | None]
 Advance = Callable[[int, int], None]
 """Called with the number of bytes transferred and the total number of bytes."""
@@ -57,6 +58,19 @@ def default_headers(api_key: str | None) -> dict[str, str]:
     if not (key.isascii() and key.isprintable()):
         raise ValueError("The API key has characters that no API key has.")
     return headers if not key else {**headers, "Authorization": f"Bearer {key}"}
+
+
+def opened(http: Callable[..., Http], timeout: float) -> Http:
+    """A new HTTP client. Raises ValueError for a timeout that is not positive, and unreadable certificates."""
+    seconds = float(timeout)
+    if not seconds > 0:
+        raise ValueError(f"The timeout must be positive, not {seconds:g} s.")
+    try:
+        return http(timeout=httpx2.Timeout(seconds, connect=5.0))
+    except OSError as error:  # has no file name
+        named = [f"{name}={os.environ[name]}" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ]
+        where = f" of {' and '.join(named)}" if named else ""
+        raise ValueError(f"The certificates{where} cannot be read: {error}") from error
 
 
 def idempotency_key() -> dict[str, str]:

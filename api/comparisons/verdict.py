@@ -22,6 +22,8 @@ def verdict(groups: Sequence[ComparedGroup], baseline: int | None) -> str:
     ranked = sorted((group for group in groups if group.mean is not None), key=lambda group: -(group.mean or 0.0))
     if baseline is None or not ranked:
         return "These jobs cannot be ranked."
+    if len(groups) == 1:
+        return f"{groups[0].label} is the only group: these jobs differ at most in their seed."
     if len(ranked) == 1:
         return f"Only {ranked[0].label} has an accuracy yet."
     chosen = groups[baseline]

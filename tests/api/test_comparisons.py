@@ -197,6 +197,18 @@ def test_single_jobs_have_a_wilson_interval_and_no_verdict_without_predictions(
     assert found["verdict"] == "b has the highest accuracy; its difference from a has no interval."
 
 
+def test_one_group_has_no_rank(client: TestClient, engine: Engine, storage: Storage, settings: Settings) -> None:
+    """It was said to be the only one with an accuracy."""
+    jobs = [submit(client, settings, name="a", training={"seed": seed}) for seed in (1, 2)]
+    for job in jobs:
+        train(engine, lease := claim(engine, job), [1])
+        succeed(engine, storage, lease)
+    for ids in (jobs, [jobs[0], jobs[0]]):
+        found = compare(client, ids)
+        assert len(found["groups"]) == 1
+        assert found["verdict"] == "a is the only group: these jobs differ at most in their seed."
+
+
 def test_requests_are_checked(client: TestClient, settings: Settings) -> None:
     job = submit(client, settings)
     assert client.get("/comparisons", params={"job": [job]}).status_code == 422

@@ -25,7 +25,7 @@ class AsyncClient:
 
     `base_url` falls back to the environment variable TTM_URL, then to http://127.0.0.1:8000; `api_key` falls back to
     TTM_API_KEY. `timeout` is the time limit of one response in seconds. Raises ValueError if the URL or the key is
-    malformed.
+    malformed, the timeout is not positive, or the certificates that SSL_CERT_FILE names cannot be read.
 
     >>> async with AsyncClient() as client:
     ...     upload = await client.uploads.create("teacher.safetensors")

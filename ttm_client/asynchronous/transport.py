@@ -41,7 +41,7 @@ class AsyncTransport:
         self._headers = protocol.default_headers(api_key)
         self._attempts = attempts
         self._first_pause = first_pause
-        self._http = AsyncHttp(timeout=httpx2.Timeout(timeout, connect=5.0))
+        self._http = protocol.opened(AsyncHttp, timeout)
 
     async def close(self) -> None:
         """Closes the connections."""

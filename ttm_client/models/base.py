@@ -61,10 +61,10 @@ def _cell_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def to_frame(items: Iterable[ApiModel]) -> "DataFrame":
+def to_frame(items: "ApiModel | Iterable[ApiModel]") -> "DataFrame":
     """Returns a pandas DataFrame with one row per item and one column per field; fields of a part, such as a job's
-    accuracy, have columns such as `accuracy.student`. Items with an `id` are indexed by it. Raises ImportError without
-    pandas.
+    accuracy, have columns such as `accuracy.student`. Items with an `id` are indexed by it. A single response is one
+    row. Raises ImportError without pandas, and TypeError for items that are no responses.
 
     >>> frame = to_frame(client.jobs.list(states=["succeeded"]))
     >>> frame.loc[done.id, "accuracy.student"].item()
@@ -72,12 +72,14 @@ def to_frame(items: Iterable[ApiModel]) -> "DataFrame":
     """
     pandas: Any = import_module("pandas")
     # Maps with arbitrary keys stay one cell: a column for each metric or tag of any job would be of little use.
-    rows = [_row(item) for item in items]
+    rows = [_row(item) for item in ([items] if isinstance(items, ApiModel) else items)]
     frame: DataFrame = pandas.DataFrame(rows)
     return frame.set_index("id") if "id" in frame.columns else frame
 
 
 def _row(item: ApiModel, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(item, ApiModel):
+        raise TypeError(f"Expected responses of the client, not {type(item).__name__}.")
     row: dict[str, Any] = {}
     for name in type(item).model_fields:
         value = getattr(item, name)

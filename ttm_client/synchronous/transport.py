@@ -42,7 +42,7 @@ class Transport:
         self._headers = protocol.default_headers(api_key)
         self._attempts = attempts
         self._first_pause = first_pause
-        self._http = Http(timeout=httpx2.Timeout(timeout, connect=5.0))
+        self._http = protocol.opened(Http, timeout)
 
     def close(self) -> None:
         """Closes the connections."""

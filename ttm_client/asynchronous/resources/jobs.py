@@ -274,6 +274,8 @@ class AsyncJobs:
         'succeeded'
         """
         line = ProgressLine() if progress else None
+        # Scalars of NumPy and PyTorch are numbers, but `sleep` takes none of them.
+        timeout, interval = None if timeout is None else float(timeout), float(interval)
         deadline = None if timeout is None else time.monotonic() + timeout
         job = await self.get(job_id)
         while True:

@@ -1,9 +1,11 @@
 """The sources that projects may read."""
 
+import os
 from collections.abc import Sequence
 
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import ProjectSources
+from ttm_client.options import items
 from ttm_client.protocol import segment
 from ttm_client.responses import read
 
@@ -33,7 +35,7 @@ class AsyncProjects:
         self,
         project: str,
         *,
-        data_roots: Sequence[str] = (),
+        data_roots: Sequence[str | os.PathLike[str]] = (),
         origins: Sequence[str] = (),
         buckets: Sequence[str] = (),
     ) -> ProjectSources:
@@ -46,7 +48,11 @@ class AsyncProjects:
         >>> restricted.data_roots, restricted.buckets
         (('/data/vision',), ())
         """
-        body = {"data_roots": [*data_roots], "origins": [*origins], "buckets": [*buckets]}
+        body = {
+            "data_roots": [os.fspath(root) for root in items(data_roots)],
+            "origins": items(origins),
+            "buckets": items(buckets),
+        }
         response = await self._transport.request("PUT", _path(project), body=body)
         return read(ProjectSources, response)
 

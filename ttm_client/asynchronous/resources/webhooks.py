@@ -9,7 +9,7 @@ import httpx2
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import Delivery, NewWebhook, Webhook
-from ttm_client.options import WebhookChanges
+from ttm_client.options import WebhookChanges, as_time, items
 from ttm_client.protocol import segment
 from ttm_client.responses import read, read_field, read_items
 
@@ -34,7 +34,7 @@ class AsyncWebhooks:
         >>> webhook.secret
         'whsec_...'
         """
-        body = {"url": url, "events": [*events], "description": description}
+        body = {"url": url, "events": items(events), "description": description}
         return read(NewWebhook, await self._send("POST", "", body, once=True))
 
     async def list(self) -> AsyncIterator[Webhook]:
@@ -63,7 +63,7 @@ class AsyncWebhooks:
         >>> changed.enabled, changed.url
         (False, 'https://hooks.example.org/ttm')
         """
-        return read(Webhook, await self._send("PATCH", _path(webhook_id), changes))
+        return read(Webhook, await self._send("PATCH", _path(webhook_id), _as_body(changes)))
 
     async def delete(self, webhook_id: str) -> None:
         """Deletes a webhook and its deliveries.
@@ -114,7 +114,7 @@ class AsyncWebhooks:
         path = f"{_path(webhook_id)}/deliveries{_path(delivery_id)}/redeliver"
         return read(Delivery, await self._send("POST", path))
 
-    async def replay(self, webhook_id: str, *, since: datetime) -> int:
+    async def replay(self, webhook_id: str, *, since: datetime | str) -> int:
         """Sends the failed deliveries since a time again, with the same ids and bodies. Returns their number, at most
         1000.
 
@@ -124,11 +124,15 @@ class AsyncWebhooks:
         0
         """
         path = f"/webhooks{_path(webhook_id)}/replay"
-        response = await self._transport.request("POST", path, params={"since": since.isoformat()})
+        response = await self._transport.request("POST", path, params={"since": as_time(since)})
         return int(read_field(response, "deliveries"))
 
     async def _send(self, method: str, path: str, body: Any = None, *, once: bool = False) -> httpx2.Response:
         return await self._transport.request(method, "/webhooks" + path, body=body, once=once)
+
+
+def _as_body(changes: WebhookChanges) -> dict[str, Any]:
+    return {name: items(value) if name == "events" else value for name, value in changes.items()}  # type: ignore[arg-type]
 
 
 def _path(webhook_id: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from ttm_client.models.resources import Key, NewKey
-from ttm_client.options import KeyScope
+from ttm_client.options import KeyScope, as_time
 from ttm_client.protocol import segment
 from ttm_client.responses import read, read_items
 from ttm_client.synchronous.transport import Transport
@@ -28,7 +28,7 @@ class Keys:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def create(self, name: str, *, scope: KeyScope = "submit", expires_at: datetime | None = None) -> NewKey:
+    def create(self, name: str, *, scope: KeyScope = "submit", expires_at: datetime | str | None = None) -> NewKey:
         """Creates a key. Only this response contains the secret. `expires_at` needs a time zone; without it, the key
         never expires.
 
@@ -37,7 +37,7 @@ class Keys:
         >>> (client.keys.create("nightly", scope="admin")).secret
         'ttm_...'
         """
-        body = {"name": name, "scope": scope, "expires_at": expires_at and expires_at.isoformat()}
+        body = {"name": name, "scope": scope, "expires_at": None if expires_at is None else as_time(expires_at)}
         response = self._transport.request("POST", "/keys", body=body)
         return read(NewKey, response)
 

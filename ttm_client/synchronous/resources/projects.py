@@ -1,9 +1,11 @@
 # From asynchronous/resources/projects.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """The sources that projects may read."""
 
+import os
 from collections.abc import Sequence
 
 from ttm_client.models.resources import ProjectSources
+from ttm_client.options import items
 from ttm_client.protocol import segment
 from ttm_client.responses import read
 from ttm_client.synchronous.transport import Transport
@@ -34,7 +36,7 @@ class Projects:
         self,
         project: str,
         *,
-        data_roots: Sequence[str] = (),
+        data_roots: Sequence[str | os.PathLike[str]] = (),
         origins: Sequence[str] = (),
         buckets: Sequence[str] = (),
     ) -> ProjectSources:
@@ -47,7 +49,11 @@ class Projects:
         >>> restricted.data_roots, restricted.buckets
         (('/data/vision',), ())
         """
-        body = {"data_roots": [*data_roots], "origins": [*origins], "buckets": [*buckets]}
+        body = {
+            "data_roots": [os.fspath(root) for root in items(data_roots)],
+            "origins": items(origins),
+            "buckets": items(buckets),
+        }
         response = self._transport.request("PUT", _path(project), body=body)
         return read(ProjectSources, response)
 

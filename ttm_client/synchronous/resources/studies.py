@@ -116,6 +116,8 @@ class Studies:
         >>> ended.recommendation.candidate
         1
         """
+        # Scalars of NumPy and PyTorch are numbers, but `sleep` takes none of them.
+        timeout, interval = None if timeout is None else float(timeout), float(interval)
         deadline = None if timeout is None else time.monotonic() + timeout
         study = self.get(study_id)
         while True:

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import httpx2
 
 from ttm_client.models.resources import Delivery, NewWebhook, Webhook
-from ttm_client.options import WebhookChanges
+from ttm_client.options import WebhookChanges, as_time, items
 from ttm_client.protocol import segment
 from ttm_client.responses import read, read_field, read_items
 from ttm_client.synchronous.paging import pages
@@ -35,7 +35,7 @@ class Webhooks:
         >>> webhook.secret
         'whsec_...'
         """
-        body = {"url": url, "events": [*events], "description": description}
+        body = {"url": url, "events": items(events), "description": description}
         return read(NewWebhook, self._send("POST", "", body, once=True))
 
     def list(self) -> Iterator[Webhook]:
@@ -63,7 +63,7 @@ class Webhooks:
         >>> changed.enabled, changed.url
         (False, 'https://hooks.example.org/ttm')
         """
-        return read(Webhook, self._send("PATCH", _path(webhook_id), changes))
+        return read(Webhook, self._send("PATCH", _path(webhook_id), _as_body(changes)))
 
     def delete(self, webhook_id: str) -> None:
         """Deletes a webhook and its deliveries.
@@ -113,7 +113,7 @@ class Webhooks:
         path = f"{_path(webhook_id)}/deliveries{_path(delivery_id)}/redeliver"
         return read(Delivery, self._send("POST", path))
 
-    def replay(self, webhook_id: str, *, since: datetime) -> int:
+    def replay(self, webhook_id: str, *, since: datetime | str) -> int:
         """Sends the failed deliveries since a time again, with the same ids and bodies. Returns their number, at most
         1000.
 
@@ -123,11 +123,15 @@ class Webhooks:
         0
         """
         path = f"/webhooks{_path(webhook_id)}/replay"
-        response = self._transport.request("POST", path, params={"since": since.isoformat()})
+        response = self._transport.request("POST", path, params={"since": as_time(since)})
         return int(read_field(response, "deliveries"))
 
     def _send(self, method: str, path: str, body: Any = None, *, once: bool = False) -> httpx2.Response:
         return self._transport.request(method, "/webhooks" + path, body=body, once=once)
+
+
+def _as_body(changes: WebhookChanges) -> dict[str, Any]:
+    return {name: items(value) if name == "events" else value for name, value in changes.items()}  # type: ignore[arg-type]
 
 
 def _path(webhook_id: str) -> str:

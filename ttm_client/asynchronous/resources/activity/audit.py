@@ -6,6 +6,7 @@ from datetime import datetime
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import AuditEntry
+from ttm_client.options import as_time
 
 
 class AsyncAudit:
@@ -25,8 +26,8 @@ class AsyncAudit:
         actor: str | None = None,
         action: str | None = None,
         object: str | None = None,
-        after: datetime | None = None,
-        before: datetime | None = None,
+        after: datetime | str | None = None,
+        before: datetime | str | None = None,
     ) -> AsyncIterator[AuditEntry]:
         """Yields the changes, newest first. `actor` is the id or name of an API key; times need a time zone. Pages are
         requested as needed. Requires an API key with scope `admin`.
@@ -39,8 +40,8 @@ class AsyncAudit:
             "actor": actor,
             "action": action,
             "object": object,
-            "after": None if after is None else after.isoformat(),
-            "before": None if before is None else before.isoformat(),
+            "after": None if after is None else as_time(after),
+            "before": None if before is None else as_time(before),
             "limit": 200,
         }
         async for item in pages(self._transport, AuditEntry, "/audit", filters):

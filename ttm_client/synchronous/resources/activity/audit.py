@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from ttm_client.models.resources import AuditEntry
+from ttm_client.options import as_time
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.transport import Transport
 
@@ -26,8 +27,8 @@ class Audit:
         actor: str | None = None,
         action: str | None = None,
         object: str | None = None,
-        after: datetime | None = None,
-        before: datetime | None = None,
+        after: datetime | str | None = None,
+        before: datetime | str | None = None,
     ) -> Iterator[AuditEntry]:
         """Yields the changes, newest first. `actor` is the id or name of an API key; times need a time zone. Pages are
         requested as needed. Requires an API key with scope `admin`.
@@ -40,8 +41,8 @@ class Audit:
             "actor": actor,
             "action": action,
             "object": object,
-            "after": None if after is None else after.isoformat(),
-            "before": None if before is None else before.isoformat(),
+            "after": None if after is None else as_time(after),
+            "before": None if before is None else as_time(before),
             "limit": 200,
         }
         yield from pages(self._transport, AuditEntry, "/audit", filters)

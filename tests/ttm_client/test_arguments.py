@@ -1,0 +1,84 @@
+"""Arguments of types that notebooks use, and empty ones."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import torch
+
+from ttm_client import Client, InvalidRequest, WaitTimeout, to_frame
+from ttm_jobs.settings import Settings
+
+
+def test_an_empty_dataset_is_not_the_working_directory(
+    client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as that of an unset variable."""
+    monkeypatch.chdir(settings.data_roots[0])
+    for empty in ("", {"uri": ""}):
+        with pytest.raises(InvalidRequest, match="at least 1 character"):
+            client.jobs.create(student="resnet18", dataset=empty, method="ce")
+    with pytest.raises(InvalidRequest, match="at least 1 character"):
+        client.datasets.create("pets", "")
+    with pytest.raises(InvalidRequest, match="at least 1 character"):
+        client.jobs.create(student="resnet18", dataset=".", teacher="")
+    assert list(client.jobs.list()) == []
+    assert client.datasets.create("here", ".").dataset["uri"] == settings.data_roots[0].resolve().as_uri()
+
+
+def test_filters_without_a_value_are_refused(client: Client, job_id: str) -> None:
+    """They selected the jobs whose name contains None."""
+    for call in (client.jobs.list, client.jobs.cancel_matching):
+        with pytest.raises(TypeError, match="The filter 'owner' cannot be NoneType: omit it"):
+            list(call(owner=None))  # type: ignore[arg-type, operator]
+        with pytest.raises(TypeError, match="The filter 'dataset' cannot be PosixPath"):
+            list(call(dataset=Path("digits")))  # type: ignore[arg-type, operator]
+        with pytest.raises(TypeError, match="Expected a list, not NoneType"):
+            list(call(states=None))  # type: ignore[arg-type, operator]
+    assert [job.id for job in client.jobs.list(created_after=pandas.Timestamp("2020-01-01", tz="UTC"))] == [job_id]
+
+
+def test_times_are_datetimes_or_strings(client: Client) -> None:
+    for time in (datetime(2020, 1, 1, tzinfo=UTC), "2020-01-01T00:00:00Z"):
+        assert list(client.audit.list(after=time)) == []
+        with pytest.raises(InvalidRequest, match="in the past"):
+            client.keys.create("nightly", scope="admin", expires_at=time)
+    with pytest.raises(TypeError, match="not date"):
+        list(client.audit.list(after=date(2020, 1, 1)))  # type: ignore[arg-type]
+
+
+def test_a_string_is_one_event_and_one_folder(client: Client, settings: Settings) -> None:
+    webhook = client.webhooks.create("https://hooks.example.org/ttm", events="job.failed")
+    assert webhook.events == ("job.failed",)
+    assert client.webhooks.update(webhook.id, events="job.queued").events == ("job.queued",)
+    assert client.webhooks.update(webhook.id, events=()).events == ()
+    assert client.webhooks.replay(webhook.id, since="2020-01-01T00:00:00Z") == 0
+    folder = settings.data_roots[0]
+    for roots in (str(folder), [folder]):
+        assert client.projects.restrict("vision", data_roots=roots).data_roots == (str(folder),)
+
+
+def test_durations_may_be_scalars(client: Client, url: str, job_id: str) -> None:
+    for seconds in (np.float32(0.1), torch.tensor(0.1), np.int64(0)):
+        with pytest.raises(WaitTimeout):
+            client.jobs.wait(job_id, timeout=seconds, interval=np.float32(0.05))
+    with Client(url, timeout=np.float32(20)) as other:
+        assert other.jobs.get(job_id).id == job_id
+    for seconds in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="must be positive"):
+            Client(url, timeout=seconds)
+
+
+def test_certificates_that_cannot_be_read_are_named(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    with pytest.raises(ValueError, match=r"SSL_CERT_FILE=.*missing\.pem.* cannot be read"):
+        Client(url)
+
+
+def test_a_frame_of_one_response(client: Client, job_id: str) -> None:
+    job = client.jobs.get(job_id)
+    assert to_frame(job).equals(to_frame([job]))
+    with pytest.raises(TypeError, match="not str"):
+        to_frame(["job"])  # type: ignore[list-item]
