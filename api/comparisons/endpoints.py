@@ -23,7 +23,7 @@ def jobs_compare(
     settings: SettingsDep,
     job: Annotated[list[str], Query(min_length=2, max_length=service.MAX_JOBS, description="Ids of the jobs.")],
     baseline: Annotated[
-        str | None, Query(max_length=36, description="Id of the job whose group the others are compared with.")
+        str | None, Query(max_length=36, description="Id of one of the jobs: the others are compared with its group.")
     ] = None,
 ) -> JobComparison:
     """Accuracies on one split with their intervals, costs, and the fields in which the specs differ. Jobs that differ
@@ -32,5 +32,7 @@ def jobs_compare(
     job_ids = list(dict.fromkeys(job))
     if not all(is_id(job_id) for job_id in job_ids):
         raise JobNotFound
+    if baseline is not None and baseline not in job_ids:
+        raise InvalidRequest("The baseline must be one of the compared jobs.")
     with read_scope(engine) as session:
         return service.compare(session, storage, settings, job_ids, baseline)

@@ -215,8 +215,8 @@ def test_requests_are_checked(client: TestClient, settings: Settings) -> None:
     assert client.get("/comparisons", params={"job": [job] * 21}).status_code == 422
     for other in (UNKNOWN, "x", "../" * 20):
         assert client.get("/comparisons", params={"job": [job, other]}).status_code == 404
-    # A baseline that is not among the jobs is ignored, like no baseline.
-    assert compare(client, [job, submit(client, settings)], baseline="x")["baseline"] is None
+    refused = client.get("/comparisons", params={"job": [job, submit(client, settings)], "baseline": UNKNOWN})
+    assert (refused.status_code, refused.json()["detail"]) == (422, "The baseline must be one of the compared jobs.")
 
 
 @pytest.fixture(scope="module")
