@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ from cryptography.fernet import Fernet
 from pydantic import ValidationError
 from sqlalchemy import Engine, text
 
+from tests.support.factories import create_job
 from ttm_jobs.database.engine import create_engine, read_scope, session_scope
 from ttm_jobs.database.sealing import SecretKeyUnusable, add_key, drop_old_keys
 from ttm_jobs.repositories.access import server_secrets
+from ttm_jobs.repositories.jobs import leases
 from ttm_jobs.repositories.webhooks import crud as webhook_crud
+from ttm_jobs.repositories.webhooks import deliveries
 from ttm_jobs.settings import Settings
 
 
@@ -86,6 +90,19 @@ def test_lost_key_is_an_error_and_changes_nothing(sealed: Engine, engine: Engine
     with session_scope(sealed) as session, pytest.raises(SecretKeyUnusable):
         server_secrets.reencrypt(session)
     assert stored(sealed) == before
+
+
+def test_job_of_a_project_with_a_webhook_starts_without_the_key(sealed: Engine, engine: Engine) -> None:
+    """As in workers, which have no access to the secrets."""
+    create_secrets(sealed)
+    with session_scope(engine) as session:
+        job_id = create_job(session).id
+    with session_scope(engine) as session:
+        assert leases.claim(session, job_id, "worker-1", duration=timedelta(minutes=1)) is not None
+    with read_scope(sealed) as session:
+        (webhook,) = webhook_crud.list_all(session)
+        found = deliveries.list_all(session, webhook.id, limit=10)
+        assert [each.event for each in found] == ["job.running", "job.queued"]
 
 
 def test_key_file_is_readable_by_its_owner_only_and_keeps_two_keys(key_file: Path) -> None:

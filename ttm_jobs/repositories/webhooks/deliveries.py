@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.ids import new_id
@@ -61,9 +61,12 @@ def enqueue_for_study(session: Session, study: Study, before: StudyState | None,
 
 
 def _enqueue_all(session: Session, project_id: str, event: str, data: Json, at: datetime) -> None:
+    # Workers, which have no key of the secrets, change states too.
+    without_secrets = defer(Webhook.secret), defer(Webhook.old_secret)
+    found = select(Webhook).where(Webhook.project_id == project_id).options(*without_secrets)
     # The row of the job or study is not complete yet.
     with session.no_autoflush:
-        webhooks = session.scalars(select(Webhook).where(Webhook.project_id == project_id)).all()
+        webhooks = session.scalars(found).all()
     for webhook in webhooks:
         if not webhook.events or event in webhook.events:
             _enqueue(session, webhook, event, data, at)
