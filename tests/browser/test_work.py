@@ -17,6 +17,7 @@ from tests.api.conftest import make_settings
 from tests.api.test_estimates import body, finished
 from tests.browser.conftest import clear_expected
 from tests.browser.gallery import Gallery
+from tests.browser.test_pages import CHECKS
 from tests.support.api_server import served
 from tests.support.models import create_model
 from tests.support.tiny import wait_until
@@ -199,6 +200,33 @@ def test_second_click_does_not_submit_again(page: Page, stack: Stack, data: Path
         jobs = list(client.jobs.list(name=name))
         assert len(jobs) == 1
         client.jobs.cancel(jobs[0].id)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_estimate_follows_the_entries(page: Page, stack: Stack, data: Path, tmp_path: Path, width: int) -> None:
+    """An estimate of earlier entries does not stay, and it is not wider than its card."""
+    teacher = tmp_path / "teacher.safetensors"
+    weights = create_model("mini/resnet8_100", num_classes=10).state_dict()
+    write_safetensors(
+        teacher, weights, {"format": 2, "structure": {"architecture": "mini/resnet8_100", "num_classes": 10}}
+    )
+    page.set_viewport_size({"width": width, "height": 900})
+    fill_form(page, stack, data, "followed", "resnet18")
+    page.get_by_label("Teacher architecture").fill("mini/resnet8_100")
+    # The estimate follows the end of an upload, too.
+    page.get_by_label("File for teacher").set_input_files(teacher)
+    estimate = page.locator("#estimate")
+    expect(estimate).to_contain_text("The spec is valid")
+    expect(estimate).to_contain_text("78 k parameters, 12.5 M MACs")
+    expect(estimate).to_contain_text("11.7 M parameters, 1.81 G MACs, larger")
+    assert page.evaluate(CHECKS) == []
+    assert estimate.evaluate("card => card.scrollWidth - card.clientWidth") == 0
+    page.get_by_label("Student", exact=True).fill("resnet1")
+    expect(estimate).to_have_text("Some fields are missing or not valid yet. The buttons below the form show which.")
+    page.get_by_label("Student", exact=True).fill("resnet18")
+    expect(estimate).to_contain_text("The spec is valid")
+    page.get_by_label("Student", exact=True).fill("")
+    expect(estimate).not_to_contain_text("The spec is valid")
 
 
 def test_interrupted_upload_resumes(

@@ -1,12 +1,12 @@
 // Shows the result of a dry run: the models, and the time, memory and disk space of the most recent similar job.
 
-import { count, round, size } from "./charts/axes.js";
+import { count, size } from "./charts/axes.js";
 import { duration } from "./live.js";
 
 /** A compression ratio, teacher over student: "3.1× smaller" above 1, "larger" below. */
 function compression(ratio) {
-  const text = round(ratio);
-  if (text === "1") return "same size";
+  const text = ratio < 9.95 ? ratio.toFixed(1) : Math.round(ratio).toLocaleString("en");
+  if (text === "1.0") return "same size";
   return ratio > 1 ? `${text}× smaller` : "larger";
 }
 
@@ -22,16 +22,15 @@ function put(parent, name, text = "", className = "") {
 export function showEstimate(place, result) {
   place.replaceChildren();
   put(place, "h2", "The spec is valid");
-  const table = put(place, "table"), head = put(put(table, "thead"), "tr"), body = put(table, "tbody");
-  for (const [title, kind] of [["", ""], ["Architecture", ""], ["Parameters", "number"], ["MACs", "number"], ["Compression", "number"]]) put(head, "th", title, kind).scope = "col";
+  const list = put(place, "dl", "", "models");
   const large = result.teachers.reduce((sum, { parameters }) => sum + (parameters ?? NaN), 0);
   for (const [role, model] of [...result.teachers.map((model) => ["Teacher", model]), ["Student", result.student]]) {
-    const row = put(body, "tr");
-    put(row, "th", role).scope = "row";
-    put(row, "td", model.architecture);
-    put(row, "td", model.parameters === null ? "–" : count(model.parameters), "number");
-    put(row, "td", model.macs === null ? "–" : count(model.macs), "number");
-    put(row, "td", role === "Student" && large > 0 && model.parameters ? compression(large / model.parameters) : "", "number");
+    const { architecture, parameters, macs } = model, about = put(list, "div");
+    put(about, "dt", role);
+    const ratio = role === "Student" && large > 0 && parameters ? compression(large / parameters) : null;
+    const facts = [parameters !== null && `${count(parameters)} parameters`, macs !== null && `${count(macs)} MACs`, ratio].filter(Boolean);
+    const text = put(about, "dd", architecture);
+    if (facts.length) put(text, "p", facts.join(", "), "about");
   }
   if (result.teacher_store_bytes_per_image !== null) put(place, "p", `The teacher store takes ${size(result.teacher_store_bytes_per_image)} per view of an image.`, "about");
   const { similar_job: similar, seconds, memory_bytes: memory, disk_bytes: disk } = result;

@@ -152,6 +152,8 @@ async function uploadInto(drop, file) {
     const isList = field.dataset.kind === "list", others = isList ? field.value.trim() : "";
     if (!isLatest() && !isList) return;
     field.value = others ? `${others} ${uploaded.uri}` : uploaded.uri;
+    // The preview follows what is entered by a script, too.
+    field.dispatchEvent(new Event("input", { bubbles: true }));
     status.textContent = `${file.name} uploaded: ${size(uploaded.size)}, SHA-256 ${uploaded.sha256.slice(0, 12)}…`;
   } catch (problem) {
     if (!isLatest()) return;
@@ -192,6 +194,14 @@ export function acceptFiles(form) {
       uploadDropped(drop, event.dataTransfer);
     });
   }
+}
+
+/** Says in a form's preview that the entries are no valid spec, in place of what it shows for earlier ones. */
+export function showIncomplete(place) {
+  const text = document.createElement("p");
+  text.className = "quiet";
+  text.textContent = "Some fields are missing or not valid yet. The buttons below the form show which.";
+  place.replaceChildren(text);
 }
 
 /** Enables or disables the buttons below a form. */

@@ -1,6 +1,6 @@
 import { count, round } from "../charts/axes.js";
 import { showEstimate } from "../estimate.js";
-import { acceptFiles, enableButtons, enableSubmit, post, put, send, suggestNames } from "../forms.js";
+import { acceptFiles, enableButtons, enableSubmit, post, put, send, showIncomplete, suggestNames } from "../forms.js";
 import { showMessage } from "../live.js";
 
 const form = document.getElementById("new");
@@ -79,9 +79,16 @@ async function estimate() {
   const sent = (typed = Symbol("estimate"));
   await new Promise((done) => { setTimeout(done, 1000); });
   const { body, faults } = read();
-  if (sent !== typed || faults.length || !body.dataset || !(body.student || body.recipe)) return;
+  if (sent !== typed) return;
+  if (faults.length || !body.dataset || !(body.student || body.recipe)) {
+    // An estimate of earlier entries would be taken for that of these.
+    if (place.querySelector("h2")) showIncomplete(place);
+    return;
+  }
   const response = await post("/jobs/validate", body).catch(() => null);
-  if (response?.ok && sent === typed) showEstimate(place, await response.json());
+  if (sent !== typed) return;
+  if (response?.ok) showEstimate(place, await response.json());
+  else if (response?.status === 422) showIncomplete(place);
 }
 form.addEventListener("input", estimate);
 

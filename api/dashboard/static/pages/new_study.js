@@ -1,5 +1,5 @@
 import { count } from "../charts/axes.js";
-import { acceptFiles, enableButtons, enableSubmit, post, put, send, suggestNames } from "../forms.js";
+import { acceptFiles, enableButtons, enableSubmit, post, put, send, showIncomplete, suggestNames } from "../forms.js";
 import { showMessage } from "../live.js";
 
 const form = document.getElementById("new-study");
@@ -51,9 +51,16 @@ async function preview() {
   const sent = (typed = Symbol("preview"));
   await new Promise((done) => { setTimeout(done, 800); });
   const { body, faults } = read();
-  if (sent !== typed || faults.length || !body.teacher || !body.dataset) return;
+  if (sent !== typed) return;
+  if (faults.length || !body.teacher || !body.dataset) {
+    // The candidates of earlier entries would be taken for those of these.
+    if (place.querySelector("h2")) showIncomplete(place);
+    return;
+  }
   const response = await post("/studies/validate", body).catch(() => null);
-  if (response?.ok && sent === typed) showCandidates(await response.json());
+  if (sent !== typed) return;
+  if (response?.ok) showCandidates(await response.json());
+  else if (response?.status === 422) showIncomplete(place);
 }
 
 async function submit(changes) {
