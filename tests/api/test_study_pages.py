@@ -56,6 +56,12 @@ def test_a_study_shows_its_recommendation_and_why_candidates_were_rejected(clien
     assert "Against training on the labels alone (fp32 files):" in html
     assert "2 runs, paired t" in html
     assert f"/jobs/{client.get(f'/studies/{ended}').json()['recommendation']['job']}/student" in html
+    study = client.get(f"/studies/{ended}").json()
+    about = re.search(r"<p class=\"quiet\">Teacher .*?</p>", html)
+    assert about is not None
+    assert study["spec"]["teacher"]["checkpoint"] in about[0]
+    assert study["spec"]["dataset"]["uri"] in about[0]
+    assert f"<code>{ended}</code> · submitted" in html
     listed = client.get("/ui/studies").text
     assert_clean(listed)
     assert f"/ui/studies/{ended}" in listed

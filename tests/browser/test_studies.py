@@ -59,7 +59,9 @@ def test_study_pages_are_accessible_and_fit_the_viewport(
             # The fifth student is too large: it was not trained, and stands at the bottom. Four candidates were stopped.
             rejected = page.locator("[data-scatter] circle.dot.s8")
             expect(rejected).to_have_count(6)
-            expect(rejected.first.locator("title")).to_contain_text(re.compile("not among the best of rung 0"))
+            expect(rejected.first.locator("title")).to_contain_text(
+                re.compile("of [0-9.]+% after epoch .* not among the best of rung 0")
+            )
             expect(page.locator("[data-scatter] text.name").filter(has_text="✕")).to_have_count(4)
             expect(page.locator("[data-scatter] circle.dot")).to_have_count(10)
             # Both limits are shaded.
@@ -73,6 +75,22 @@ def test_study_pages_are_accessible_and_fit_the_viewport(
             )
         assert page.evaluate(CHECKS) == [], address
         assert accessibility_violations(page, address) == [], address
+
+
+def test_training_of_candidates_is_readable_at_the_smallest_width(page: Page, study: tuple[str, str]) -> None:
+    """The name of a student is above its bar, and all bars have the same width."""
+    url, study_id = study
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.goto(f"{url}/ui/studies/{study_id}")
+    table = page.get_by_role("region", name="Training, table")
+    assert table.evaluate("table => table.scrollWidth - table.clientWidth") == 0
+    rows = table.locator("tbody tr").evaluate_all(
+        """rows => rows.map((row) => [...row.cells].map((cell) => cell.getBoundingClientRect()))
+          .map(([name, bar, text]) => [name.bottom <= bar.top, bar.width, text.right <= innerWidth])"""
+    )
+    assert len(rows) == 8
+    assert {(above, inside) for above, _, inside in rows} == {(True, True)}
+    assert len({bar for _, bar, _ in rows}) == 1
 
 
 def test_range_on_an_axis_selects_lines_and_rows(page: Page, study: tuple[str, str]) -> None:

@@ -75,5 +75,5 @@ def _started_after(facts: Facts, rung: int) -> bool:
 
 
 def _eliminated(accuracy: float, epoch: int, rung: int, stopped_at: int | None) -> str:
-    reason = f"validation accuracy {accuracy:.4f} after epoch {epoch} was not among the best of rung {rung}"
+    reason = f"validation accuracy of {accuracy:.2%} after epoch {epoch} was not among the best of rung {rung}"
     return reason if stopped_at is None else f"{reason}; the device hours are used up"
