@@ -114,6 +114,22 @@ def test_a_trial_links_to_its_study(client: TestClient, ended: str) -> None:
         assert f'<a href="/ui/studies/{ended}">a study</a>' in html
 
 
+def test_jobs_that_do_not_train_show_no_student(client: TestClient, ended: str) -> None:
+    jobs = client.get("/jobs", params={"study": ended, "limit": 200}).json()["items"]
+    others = {job["kind"]: job["id"] for job in jobs if job["kind"] != "distill"}
+    assert set(others) == {"screen", "teacher"}
+    for kind, text in (("screen", "Measures the candidates"), ("teacher", "Stores the teacher")):
+        html = client.get(f"/ui/jobs/{others[kind]}").text
+        assert text in html
+        assert "No metrics. This job does not train." in html
+    rows = dict(re.findall(r'<tr id="job-([^"]+)"(.*?)</tr>', client.get("/ui/jobs").text, re.S))
+    trained = next(job["id"] for job in jobs if job["kind"] == "distill")
+    assert '<span class="student">' in rows[trained]
+    for job_id in others.values():
+        assert '<span class="student">cifar' not in rows[job_id]
+        assert '<td data-column="method" data-label="Method"><div>\N{EN DASH}</div></td>' in rows[job_id]
+
+
 def test_a_running_and_a_failed_study(client: TestClient, engine: Engine) -> None:
     study_id = create_study(engine, limits={"bytes": 1, "accuracy": 0.1})
     assert 'data-active="yes"' in client.get(f"/ui/studies/{study_id}").text
