@@ -126,7 +126,7 @@ def test_comparison_needs_two_existing_jobs(client: TestClient, settings: Settin
     one, other = (submit(client, settings, training={"epochs": epochs}) for epochs in (3, 4))
     page = client.get(f"/ui/compare?job={one}&job={other}")
     assert page.status_code == 200
-    assert "<code>training.epochs</code>" in page.text
+    assert "<code>training.<wbr>epochs</code>" in page.text
     assert page.text.count('<th scope="row">') == 1
     for address in (f"/ui/compare?job={one}", f"/ui/compare?job={one}&job={one}", f"/ui/compare?job={one}&job=x"):
         assert client.get(address).status_code == 404

@@ -141,6 +141,9 @@ def test_job_page_with_long_names_fits_the_viewport(page: Page, gallery: Gallery
     page.goto(f"{gallery.url}/ui/jobs/{job_id}")
     expect(page.locator("#head .tag")).to_have_count(2)
     assert page.evaluate(CHECKS) == []
+    page.goto(f"{gallery.url}/ui/jobs?group=tag")
+    expect(page.get_by_role("heading", name="t" * 64)).to_be_visible()
+    assert page.evaluate(CHECKS) == []
     with session_scope(gallery.engine) as session:
         control.request_cancel(session, job_id)
     # Its method differs from that of the gallery's jobs, which other tests rely on.

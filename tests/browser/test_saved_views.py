@@ -3,6 +3,7 @@
 from playwright.sync_api import Page, expect
 
 from tests.browser.gallery import HOSTILE, Gallery
+from tests.browser.test_pages import CHECKS
 
 
 def test_view_is_saved_opened_and_deleted(page: Page, gallery: Gallery) -> None:
@@ -26,6 +27,28 @@ def test_view_is_saved_opened_and_deleted(page: Page, gallery: Gallery) -> None:
     page.wait_for_url("**/ui/jobs?state=succeeded&sort=-top1")
     menu.locator("summary").click()
     menu.get_by_role("button", name=f"Delete the view {name}").click()
+    expect(menu).to_contain_text("No saved views.")
+
+
+def test_long_names_of_views_fit_the_viewport(page: Page, gallery: Gallery) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.goto(gallery.url + "/ui/jobs?state=succeeded")
+    menu = page.locator("#views")
+    menu.locator("summary").click()
+    menu.get_by_label("Name").fill("v" * 60)
+    menu.get_by_role("button", name="Save this view").click()
+    expect(menu.get_by_role("link", name="v" * 60)).to_be_visible()
+    assert page.evaluate(CHECKS) == []
+    # Its name in the audit log takes no space from the other columns.
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(gallery.url + "/ui/audit?action=views_save")
+    row = page.locator("tbody tr").filter(has_text="v" * 60)
+    for column in ("Action", "Address"):
+        lines = row.locator(f'[data-label="{column}"] > div').evaluate("cell => cell.getClientRects()[0].height / 22.5")
+        assert lines < 1.5, column
+    page.goto(gallery.url + "/ui/jobs")
+    menu.locator("summary").click()
+    menu.get_by_role("button", name=f"Delete the view {'v' * 60}").click()
     expect(menu).to_contain_text("No saved views.")
 
 
