@@ -31,6 +31,22 @@ def test_data_roots_are_also_read_as_json(monkeypatch: pytest.MonkeyPatch) -> No
     assert Settings().data_roots == (Path("/with:colon"),)
 
 
+@pytest.mark.parametrize(
+    "name", [name for name, field in Settings.model_fields.items() if "Empty:" in (field.description or "")]
+)
+def test_settings_that_may_be_empty_are_unset_by_an_empty_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"TTM_{name.upper()}", "")
+    assert getattr(Settings(), name) == Settings.model_fields[name].default
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, field in Settings.model_fields.items() if "`none`: no limit" in (field.description or "")]
+)
+def test_none_lifts_a_limit(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"TTM_{name.upper()}", "none")
+    assert getattr(Settings(), name) is None
+
+
 def test_urls_are_hidden_in_repr() -> None:
     settings = Settings(database_url="postgresql://u:concealed@db/ttm", broker_url="redis://:hidden@broker")
     assert "concealed" not in repr(settings)

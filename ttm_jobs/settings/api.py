@@ -1,8 +1,10 @@
 """The API: addresses, proxies, limits."""
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from typing import Annotated
 
-from ttm_jobs.settings.base import Names, SettingsGroup
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
+
+from ttm_jobs.settings.base import Names, SettingsGroup, none_as_null
 
 
 class Api(SettingsGroup):
@@ -48,16 +50,16 @@ class Api(SettingsGroup):
             "bytes. Clients must be able to reach the store."
         ),
     )
-    requests_per_second: PositiveFloat | None = Field(
+    requests_per_second: Annotated[PositiveFloat | None, BeforeValidator(none_as_null)] = Field(
         default=100.0,
         description="Rate limit of each API process per API key, and per address for requests without a valid key. "
-        "Bursts of ten seconds are allowed.",
+        "Bursts of ten seconds are allowed. `none`: no limit.",
     )
-    failed_sign_ins_per_minute: PositiveInt | None = Field(
+    failed_sign_ins_per_minute: Annotated[PositiveInt | None, BeforeValidator(none_as_null)] = Field(
         default=10,
         description="Invalid API keys and refused sign-ins per minute that an address may send. Until the minute ends, "
         "the API then answers its sign-ins and its unknown keys with 429; keys that worked before still work. All API "
-        "processes count together. Empty: no limit.",
+        "processes count together. `none`: no limit.",
     )
     max_body_bytes: PositiveInt = Field(
         default=1024**2, description="Maximum size of a request body in bytes, except uploads and images."

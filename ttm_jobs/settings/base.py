@@ -19,6 +19,16 @@ def _split_names(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def none_as_null(value: object) -> object:
+    """None for the text `none`, which lifts a limit. Any other value is unchanged."""
+    return None if value == "none" else value
+
+
+def empty_as_null(value: object) -> object:
+    """None for an empty text: a variable without a value counts as unset. Any other value is unchanged."""
+    return None if value == "" else value
+
+
 # A type and no validator of the groups: validators of the same name in several groups would replace each other.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_names)]
 Queues = Annotated[tuple[Queue, ...], NoDecode, BeforeValidator(_split_names)]

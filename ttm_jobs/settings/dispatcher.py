@@ -1,8 +1,8 @@
 """The dispatcher: intervals and retention."""
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, field_validator
 
-from ttm_jobs.settings.base import DEFAULT_QUEUE, Queues, SettingsGroup
+from ttm_jobs.settings.base import DEFAULT_QUEUE, Queues, SettingsGroup, empty_as_null
 
 
 class Dispatcher(SettingsGroup):
@@ -87,3 +87,15 @@ class Dispatcher(SettingsGroup):
             "a worker: the queues that it serves in order of preference."
         ),
     )
+
+    # The names of these validators differ between groups: equal ones would replace each other.
+    _no_retention = field_validator(
+        "artifacts_retention_days",
+        "logs_retention_days",
+        "checkpoints_retention_days",
+        "events_retention_days",
+        "metrics_retention_days",
+        "audit_retention_days",
+        "uploads_retention_days",
+        mode="before",
+    )(empty_as_null)

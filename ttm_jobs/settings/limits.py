@@ -9,7 +9,7 @@ from urllib.request import url2pathname
 
 from pydantic import BeforeValidator, Field, NonNegativeInt
 
-from ttm_jobs.settings.base import SettingsGroup
+from ttm_jobs.settings.base import SettingsGroup, none_as_null
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,9 @@ class Limits:
     device_hours: float | None = None
 
 
-def _none_as_null(value: object) -> object:
-    return None if value == "none" else value
-
-
-_Count = Annotated[Annotated[int, Field(ge=0, le=2**31 - 1)] | None, BeforeValidator(_none_as_null)]
-_Bytes = Annotated[NonNegativeInt | Literal["auto"] | None, BeforeValidator(_none_as_null)]
-_Hours = Annotated[Annotated[float, Field(ge=0, le=1e9)] | None, BeforeValidator(_none_as_null)]
+_Count = Annotated[Annotated[int, Field(ge=0, le=2**31 - 1)] | None, BeforeValidator(none_as_null)]
+_Bytes = Annotated[NonNegativeInt | Literal["auto"] | None, BeforeValidator(none_as_null)]
+_Hours = Annotated[Annotated[float, Field(ge=0, le=1e9)] | None, BeforeValidator(none_as_null)]
 
 
 class ProjectLimits(SettingsGroup):

@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from ttm_jobs.settings.api import Api
-from ttm_jobs.settings.base import PROJECT_NAME, Names
+from ttm_jobs.settings.base import PROJECT_NAME, Names, empty_as_null
 from ttm_jobs.uris import is_loopback, parse_origin
 
 
@@ -81,6 +81,8 @@ class SignOn(Api):
     session_hours: float = Field(
         default=8.0, ge=0.25, le=720, description="Hours after which people have to sign in again."
     )
+
+    _no_sign_on = field_validator("oidc_issuer", "oidc_client_secret", "proxy_identity", mode="before")(empty_as_null)
 
     @field_validator("oidc_hosts")
     @classmethod

@@ -1,8 +1,8 @@
 """Metrics, traces and the export to MLflow."""
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, field_validator
 
-from ttm_jobs.settings.base import SettingsGroup
+from ttm_jobs.settings.base import SettingsGroup, empty_as_null
 
 
 class Telemetry(SettingsGroup):
@@ -62,3 +62,7 @@ class Telemetry(SettingsGroup):
         pattern=r"^https?://",
         description="OpenTelemetry collector, OTLP over HTTP: http://collector:4318. Empty: no traces.",
     )
+
+    _no_telemetry = field_validator(
+        "metrics_token", "metrics_port", "mlflow_tracking_uri", "traces_endpoint", mode="before"
+    )(empty_as_null)

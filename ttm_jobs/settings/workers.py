@@ -7,10 +7,11 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
-from ttm_jobs.settings.base import SettingsGroup
+from ttm_jobs.settings.base import SettingsGroup, empty_as_null
 
 
 class Workers(SettingsGroup):
@@ -113,6 +114,8 @@ class Workers(SettingsGroup):
     max_log_bytes: PositiveInt = Field(
         default=16 * 1024**2, description="Maximum size of a trainer's log. The newest output is kept."
     )
+
+    _no_memory_limit = field_validator("trainer_memory_bytes", mode="before")(empty_as_null)
 
     @model_validator(mode="before")
     @classmethod
