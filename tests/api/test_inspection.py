@@ -208,7 +208,8 @@ def test_the_reader_has_no_secrets_in_its_environment(
     client: TestClient, upload: Upload, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TTM_DATABASE_URL", "postgresql://user:swordfish@host/db")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "swordfish")
+    for name in ("AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, "swordfish")
     # A wrapper in place of Python writes down the environment that the reader gets.
     seen = tmp_path / "environment"
     wrapper = tmp_path / "python"

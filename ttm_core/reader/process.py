@@ -14,6 +14,7 @@ from typing import Any
 from ttm_core.errors import EngineError, StorageFull, UserError
 from ttm_core.reader.limits import ReaderLimits
 from ttm_core.sandbox import paths
+from ttm_core.sandbox.environment import without_secrets
 
 _MAX_ANSWER_BYTES = 256 * 2**20
 # Libraries that read the environment when they are imported. A thread pool per library would count against the limits.
@@ -66,7 +67,7 @@ def read_untrusted(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={
-            **_without_secrets(),
+            **without_secrets(),
             **_ENVIRONMENT,
             "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
         },
@@ -104,11 +105,6 @@ def _sandbox(reads: Iterable[str | Path], writes: Iterable[str | Path]) -> dict[
         "read": [*paths.programs(), "/dev", *paths.existing(map(str, reads))],
         "write": ["/dev/null", *paths.existing(map(str, writes))],
     }
-
-
-def _without_secrets() -> dict[str, str]:
-    """This process's environment without the service's settings and cloud credentials."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("TTM_", "AWS_"))}
 
 
 def _until_end(descriptor: int, deadline: float) -> bytes | None:

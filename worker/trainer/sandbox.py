@@ -5,7 +5,6 @@ The rules of the fork server do not depend on a job, because it starts before th
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,17 +13,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ttm_core.sandbox import confine
+from ttm_core.sandbox.environment import without_secrets
 from ttm_core.sandbox.paths import existing, listed, programs
 from ttm_jobs.settings import Settings
 
 # Includes GPUs and shared memory. File permissions still apply.
 _DEVICES = "/dev"
-# The trainer parses untrusted files, so it gets no URL, key or secret of the service.
-_SECRET = re.compile(
-    r"(TTM|CELERY|PG|POSTGRES|AWS|AZURE|GOOGLE|REDIS|VALKEY|RABBITMQ|AMQP|BROKER|DATABASE|DB)"
-    r"|.*(SECRET|PASSWORD|PASSWD|CREDENTIAL|_TOKEN$|_KEY$|_DSN$)",
-    re.IGNORECASE,
-)
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 # Short commands import torch and packages of others, which takes seconds.
 _MAX_SECONDS = 300
@@ -63,8 +57,7 @@ def environment() -> dict[str, str]:
     """The environment of this process without the service's secrets, and without the folder that torch creates at
     import: the sandbox allows only the temporary one, which is torch's default.
     """
-    kept = (name for name in os.environ if _SECRET.match(name) is None and name != "TORCHINDUCTOR_CACHE_DIR")
-    return {name: os.environ[name] for name in kept}
+    return {name: value for name, value in without_secrets().items() if name != "TORCHINDUCTOR_CACHE_DIR"}
 
 
 def run_confined(
