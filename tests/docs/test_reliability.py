@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 from tests.faults import soak_table
+from ttm_core.errors import BadImage, EngineError, UserError
+from ttm_core.spec.catalogue import UnknownArchitecture
+from ttm_core.spec.recipes import UnknownRecipe
 
 ROOT = Path(__file__).parents[2]
 PAGE = soak_table.PAGE.read_text()
@@ -28,6 +31,15 @@ def test_every_fault_has_a_row() -> None:
         faults |= set(re.findall(r'mark\.fault\("([^"]+)"\)', path.read_text()))
     rows = set(re.findall(r"^\| ([^|*]+?) \|", PAGE.partition("## The table of faults")[2].partition("\n## ")[0], re.M))
     assert faults <= rows, faults - rows
+
+
+def test_every_failure_of_the_engine_has_a_row() -> None:
+    # An image that the API classifies fails no job, names of recipes are checked at submission, and UserError is a base
+    # class.
+    assert issubclass(UnknownArchitecture, UserError)
+    codes = {error.code for error in (*EngineError.__subclasses__(), *UserError.__subclasses__())}
+    table = PAGE.partition("## Retries by failure code")[2].partition("\n## ")[0]
+    assert codes - {BadImage.code, UnknownRecipe.code, UserError.code} - set(re.findall(r"`(\w+)`", table)) == set()
 
 
 def test_soak_figures_are_current_and_sound() -> None:
