@@ -263,6 +263,24 @@ def test_new_points_change_the_drawing_and_keep_its_elements(page: Page, gallery
     assert page.evaluate("window.before === document.querySelector('[data-chart=\"loss\"] svg')")
 
 
+def test_single_point_is_a_visible_dot(page: Page, gallery: Gallery) -> None:
+    """And rates of at least 10,000 have no exponent."""
+    with session_scope(gallery.engine) as session:
+        one = session.get_one(Job, gallery.jobs["failed"])
+        metrics.upsert(session, one, [metrics.Point(5, 1, {"train/images_per_second": 12345.6}, now(session))])
+        one.latest = {"train/images_per_second": 12345.6}
+    try:
+        page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['failed']}#metrics")
+        speed = page.locator('[data-chart="speed"]')
+        expect(speed.locator(".legend")).to_contain_text("12,346")
+        width = speed.locator("polyline").evaluate("line => parseFloat(getComputedStyle(line).strokeWidth)")
+        assert width >= 5
+    finally:
+        with session_scope(gallery.engine) as session:
+            session.get_one(Job, gallery.jobs["failed"]).latest = {}
+            session.execute(delete(Metric).where(Metric.job_id == gallery.jobs["failed"]))
+
+
 def test_labels_of_neighboring_ticks_differ(page: Page, gallery: Gallery) -> None:
     page.goto(gallery.url)
     written = page.evaluate(

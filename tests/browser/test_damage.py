@@ -31,6 +31,7 @@ def test_report_is_accessible_and_fits_the_viewport(page: Page, damaged: Damaged
 def test_gallery_is_filtered_by_outcome_and_class_in_the_address(page: Page, damaged: Damaged) -> None:
     page.goto(f"{damaged.url}/ui/jobs/{damaged.student}")
     page.get_by_role("link", name="Damage report").click()
+    expect(page.get_by_role("link", name="Jobs", exact=True)).to_have_attribute("aria-current", "true")
     gallery = page.locator("#images .gallery li")
     expect(gallery.locator("img").first).to_have_js_property("complete", True)
     assert gallery.locator("img").first.evaluate("image => image.naturalWidth") == 24

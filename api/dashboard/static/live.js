@@ -175,3 +175,5 @@ document.addEventListener("click", async (event) => {
 });
 
 localTimes();
+// Ages grow on pages that are not updated, too.
+setInterval(localTimes, 5000);

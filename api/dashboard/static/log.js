@@ -1,7 +1,7 @@
 // The log panel: shows the end of the trainer's output, with search, live updates and pause.
 
 const TAIL_BYTES = 64 * 1024;
-const CAUSE = /error|traceback|failed|killed/i;
+const CAUSE = /error(?!=None)|traceback|failed|killed/i;
 
 /** Shows the log in `panel`. `running()` returns whether more output may follow. The returned `show(url)` sets the log's URL. */
 export function followLog(panel, running) {

@@ -181,10 +181,11 @@ export class Chart {
       const thin = Math.ceil(visible.length / MOST_POINTS);
       const drawn = visible.filter((_, i) => i % thin === 0 || i === visible.length - 1).map((point) => [x(point.x).toFixed(1), y(point.y).toFixed(1)]);
       // A line with a single point would be invisible: it gets a second one, and the round line caps make it a dot.
-      if (drawn.length === 1) drawn.push(drawn[0]);
+      const single = drawn.length === 1;
+      if (single) drawn.push(drawn[0]);
       const line = known.get(name) ?? element("polyline", { "data-name": name }, this.curves);
       known.delete(name);
-      line.setAttribute("class", `line ${color}`);
+      line.setAttribute("class", single ? `line single ${color}` : `line ${color}`);
       line.setAttribute("points", drawn.map((pair) => pair.join(",")).join(" "));
     }
     for (const line of known.values()) line.remove();

@@ -2,7 +2,7 @@ import { SHARES, round, size } from "../charts/axes.js";
 import { Chart } from "../charts/chart.js";
 import { Group } from "../charts/group.js";
 import { followOptions } from "../charts/options.js";
-import { deletes, duration, every, localTimes, markStale, refresh, request } from "../live.js";
+import { deletes, duration, every, markStale, refresh, request } from "../live.js";
 import { followLog } from "../log.js";
 import { followTabs } from "../tabs.js";
 
@@ -11,6 +11,9 @@ const job = document.getElementById("job");
 const base = `/jobs/${job.dataset.job}`;
 const running = () => job.dataset.running === "yes";
 const NUMBERS = { format: round, precise: (value) => value.toPrecision(4) };
+const whole = (value) => Math.round(value).toLocaleString("en");
+// toPrecision writes 12,345 as 1.235e+4.
+const RATES = { format: (value, step) => (value < 1000 ? round(value, step) : whole(value)), precise: (value) => (value < 999.5 ? value.toPrecision(4) : whole(value)) };
 const BYTES = { format: size };
 const unzoom = document.querySelector("[data-unzoom]");
 const group = new Group({ onZoom: (zoomed) => { unzoom.hidden = !zoomed; } });
@@ -19,7 +22,7 @@ const charts = {
   loss: chart("loss", "Loss", NUMBERS, "loss"),
   accuracy: chart("accuracy", "Accuracy", SHARES, "student"),
   rate: chart("rate", "Learning rate", NUMBERS),
-  speed: chart("speed", "Images per second", NUMBERS),
+  speed: chart("speed", "Images per second", RATES),
   waiting: chart("waiting", "Time waiting for data", SHARES),
   memory: chart("memory", "Trainer memory", BYTES),
   cpus: chart("cpus", "CPU cores in use", NUMBERS),
@@ -70,9 +73,9 @@ function showProgress(data) {
   if (!bar) return void update();
   bar.value = data.step / Math.max(data.total_steps, 1);
   document.querySelector("[data-progress-text]").textContent =
-    `epoch ${data.epoch} of ${data.epochs}, step ${data.step} of ${data.total_steps}`;
+    `epoch ${whole(data.epoch)} of ${whole(data.epochs)}, step ${whole(data.step)} of ${whole(data.total_steps)}`;
   document.querySelector("[data-eta]").textContent = duration(data.eta_seconds);
-  document.querySelector("[data-speed]").textContent = data.images_per_second < 99.5 ? round(data.images_per_second) : Math.round(data.images_per_second);
+  document.querySelector("[data-speed]").textContent = data.images_per_second < 99.5 ? round(data.images_per_second) : whole(data.images_per_second);
 }
 
 // Absent for keys that may only read.
@@ -190,7 +193,6 @@ unzoom.addEventListener("click", () => group.setZoom(null));
 
 followTabs(document.querySelector("[role=tablist]"));
 const log = followLog(document.getElementById("log"), running);
-setInterval(() => localTimes(), 5000);
 // An unresponsive worker sends no events, but its last heartbeat is in the page.
 every(5, async () => { if (running()) await refreshPage(); });
 showTeacher();
