@@ -166,6 +166,15 @@ def test_job_page_reads_its_curves_from_the_metrics(page: Page, gallery: Gallery
         assert all(int(after) > 0 for after in streams)
 
 
+def test_pages_are_printed_without_controls_in_light_colors(page: Page, gallery: Gallery) -> None:
+    page.emulate_media(color_scheme="dark", media="print")
+    page.goto(gallery.url + urls(gallery)["job"])
+    expect(page.locator('[data-chart="accuracy"] polyline').first).to_be_visible()
+    expect(page.get_by_role("navigation").or_(page.get_by_role("button")).filter(visible=True)).to_have_count(0)
+    expect(page.locator("h1")).to_be_visible()
+    expect(page.locator("body")).to_have_css("color", "rgb(27, 35, 48)")
+
+
 def test_hostile_text_is_escaped(page: Page, gallery: Gallery) -> None:
     jobs = gallery.jobs
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
