@@ -132,7 +132,15 @@ _TITLES = {
 def error_page(scope: Scope, error: ServiceError, headers: Mapping[str, str] | None = None) -> HTMLResponse:
     """The page for an error, with a link that reloads it. It reads nothing from the database."""
     title = _TITLES.get(error.status) or HTTPStatus(error.status).phrase
-    response = page("error.html", error.status, title=title, error=error, request_id=scope["state"].get("request_id"))
+    asks_for_password = "Basic" in (headers or {}).get("WWW-Authenticate", "")
+    response = page(
+        "error.html",
+        error.status,
+        title=title,
+        error=error,
+        request_id=scope["state"].get("request_id"),
+        asks_for_password=asks_for_password,
+    )
     response.headers.update(headers or {})
     return response
 

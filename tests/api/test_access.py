@@ -113,6 +113,16 @@ def test_browser_sends_the_key_as_password(client: TestClient, engine: Engine) -
     assert client.get("/").headers["www-authenticate"].startswith("Basic")
 
 
+def test_page_says_how_browsers_send_the_key(client: TestClient, engine: Engine) -> None:
+    make_key(engine)
+    page = client.get("/ui/jobs", headers={"Accept": "text/html"})
+    assert page.status_code == 401
+    assert "enter the key as the password" in page.text
+    page = client.get("/ui/jobs/nothing", headers={"Accept": "text/html"} | bearer(make_key(engine)))
+    assert page.status_code == 404
+    assert "password" not in page.text
+
+
 def test_revoked_and_expired_keys_are_refused(admin_client: TestClient, engine: Engine) -> None:
     other = admin_client.post("/keys", json={"name": "other", "scope": "read"}).json()
     assert admin_client.get("/jobs", headers=bearer(other["secret"])).status_code == 200
