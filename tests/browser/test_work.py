@@ -572,5 +572,12 @@ def test_keys_are_created_shown_once_and_revoked(
         keys.once("dialog", lambda dialog: dialog.accept())
         keys.get_by_role("button", name="Revoke nightly").click()
         expect(keys.locator("#keys tr", has_text="nightly")).to_contain_text("revoked")
+        # A long name leaves space for the other columns.
+        keys.get_by_label("Name").fill("k" * 100)
+        keys.get_by_role("button", name="Create key").click()
+        row = keys.locator("#keys tr", has_text="k" * 100)
+        for cell in (row.locator('[data-label="Prefix"] > div'), row.locator('[data-label="Scope"] > div')):
+            assert cell.evaluate("cell => cell.getBoundingClientRect().height") < 30
+        assert row.get_by_role("button").evaluate("button => button.getBoundingClientRect().height") < 40
         authenticated.close()
     console_errors.clear()  # the page that has no key
