@@ -51,7 +51,7 @@ for result in ("exported", "failed", "given_up"):
     MLFLOW.labels(result)
 for reason in ("lease", "deadline"):
     REAPED.labels(reason)
-for kind in ("artifacts", "logs", "checkpoints", "events", "metrics", "uploads"):
+for kind in ("artifacts", "logs", "checkpoints", "events", "metrics", "uploads", "audit"):
     EXPIRED.labels(kind)
 
 

@@ -72,7 +72,7 @@ def _current(now: ServiceStats) -> Iterable[Metric]:
     )
     yield by_queue(
         "ttm_queue_jobs_unplaceable",
-        "Queued jobs that need devices or device memory that no worker of the queue has.",
+        "Queued jobs that need devices, device memory or packages that no worker of the queue has.",
         lambda queue: queue.unplaceable,
     )
     yield by_queue("ttm_workers", "Active workers.", lambda queue: queue.workers)

@@ -60,6 +60,13 @@ def exported(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return found
 
 
+def test_the_guide_lists_all_metrics(exported: dict[str, set[str]]) -> None:
+    guide = (ROOT / "docs/how-to/observe.md").read_text()
+    listed = {name.removesuffix("_total") for name in re.findall(r"`(ttm_[a-z_]+)`", guide)}
+    samples = ("_total", "_created", "_bucket", "_count", "_sum")
+    assert {name for name in exported if name.startswith("ttm_") and not name.endswith(samples)} == listed
+
+
 def selectors(expression: str) -> Iterator[tuple[str, set[str]]]:
     """Yields each series of a query with the labels that it filters by."""
     promql_parser.parse(expression)  # raises ValueError for invalid PromQL
