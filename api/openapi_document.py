@@ -21,8 +21,9 @@ version of the API in `TTM-Version`. Deprecated operations send `Deprecation` an
 
 Authenticate with `Authorization: Bearer KEY`. A service on a loopback address without any keys accepts requests
 without one. A key belongs to a project and gives access to that project only: objects of other projects are not found.
-GET requires scope `read`, other methods require `submit`, and managing keys and webhooks requires `admin`. A key with
-scope `measure` can only download ONNX artifacts, claim measuring work and post measurements."""
+GET requires scope `read`, other methods require `submit`. Keys, changes of webhooks, sources of projects and the audit
+log require `admin`. A key with scope `measure` can only download ONNX artifacts, claim measuring work and post
+measurements."""
 
 _TAGS = [
     {"name": "jobs", "description": "Submit, monitor and control distillation jobs."},

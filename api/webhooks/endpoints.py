@@ -54,10 +54,10 @@ router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=JsonRoute)
 def webhooks_create(
     request: WebhookRequest, idempotent: IdempotencyDep, caller: AdminDep, engine: EngineDep, settings: SettingsDep
 ) -> Response:
-    """Creates a webhook for state changes of the project's jobs. Messages follow Standard Webhooks: a POST with the
-    headers `webhook-id`, `webhook-timestamp` and `webhook-signature` (v1, HMAC-SHA256 with the returned secret). A
-    response other than 2xx, or none within seconds, is retried up to ten times over most of a day with the same
-    `webhook-id`. Messages may arrive out of order or more than once. Requires scope `admin`.
+    """Creates a webhook for state changes of the project's jobs and studies. Messages follow Standard Webhooks: a POST
+    with the headers `webhook-id`, `webhook-timestamp` and `webhook-signature` (v1, HMAC-SHA256 with the returned
+    secret). A response other than 2xx, or none within seconds, is retried up to ten times over most of a day with the
+    same `webhook-id`. Messages may arrive out of order or more than once. Requires scope `admin`.
     """
     return idempotent.respond(engine, request, lambda session: service.create(session, settings, request), _location)
 

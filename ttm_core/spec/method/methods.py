@@ -146,8 +146,9 @@ class WarmedUpDistillation(_Distillation):
 
     weight: Scheduled | None = Field(
         None,
-        description="Default: rises from 0 to the published weight over 15,640 steps, 20 epochs of CIFAR-100, and "
-        "stays there. A run with fewer steps ends below it.",
+        description="Default: rises from 0 to the published weight (1 for dkd and dist, 200 for wkd) over 15,640 "
+        "steps, 20 epochs of CIFAR-100, and stays there. A run with fewer steps ends below it. With ce_weight 0: the "
+        "published weight from the start.",
     )
 
 
