@@ -3,12 +3,16 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from api.http.problems import Problem
 from api.jobs.bulk.schemas import BulkCancel, BulkTag
+from api.jobs.validation.request import UnknownArchitecture
 from tests.docs.blocks import Block, blocks, pages, to_run
 from ttm_core.spec.job import DistillSpec
+from ttm_jobs.webhook_signatures import new_secret, signed
 
 TESTS = Path(__file__).parents[1]
 HOW_TO = "docs/test_how_to.py"
@@ -61,7 +65,27 @@ def test_unlabelled_images_are_valid() -> None:
     assert len(spec.dataset.unlabelled) == 2
 
 
+def test_problem_is_valid() -> None:
+    problem, *_ = to_run("reference/http.md")
+    fields = json.loads(problem.text)
+    valid = Problem.model_validate({**fields, "errors": [{**each, "where": each["in"]} for each in fields["errors"]]})
+    assert valid.code == UnknownArchitecture.code
+    assert valid.status == UnknownArchitecture.status
+
+
+def test_signatures_of_webhooks_are_verified() -> None:
+    _, block, *_ = to_run("reference/http.md")
+    names: dict[str, Any] = {}
+    exec(compile(block.text, str(block), "exec"), names)
+    old, new = new_secret(), new_secret()
+    headers = signed([old, new], "01935c5e", 1_700_000_000, b"{}")
+    assert names["is_genuine"](old, headers, b"{}")
+    assert names["is_genuine"](new, headers, b"{}")
+    assert not names["is_genuine"](new_secret(), headers, b"{}")
+    assert not names["is_genuine"](new, headers, b"[]")
+
+
 def test_bulk_requests_are_valid() -> None:
-    tag, cancel = to_run("reference/http.md")
+    _, _, tag, cancel = to_run("reference/http.md")
     BulkTag.model_validate_json(tag.text)
     assert BulkCancel.model_validate_json(cancel.text).dry_run
