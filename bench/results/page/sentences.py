@@ -21,18 +21,19 @@ def comparisons(record: Mapping[str, Any]) -> str:
         if variant == reference or found is None:
             continue
         if found.low is None:
-            single.append(variant)
+            single.append(_named(variant))
         elif not found.excludes_zero:
-            equal.append(variant)
+            equal.append(_named(variant))
         else:
-            (better if found.mean > 0 else worse).append(f"{variant} ({points(found)} points)")
+            (better if found.mean > 0 else worse).append(f"{_named(variant)} ({points(found)} points)")
+    base_name = _named(reference)
     parts = [
-        f"More accurate than {reference}: {_listed(better)}." if better else "",
-        f"Less accurate than {reference}: {_listed(worse)}." if worse else "",
-        f"No difference from {reference} is shown for {_listed(equal)}." if equal else "",
+        f"More accurate than {base_name}: {_listed(better)}." if better else "",
+        f"Less accurate than {base_name}: {_listed(worse)}." if worse else "",
+        f"No difference from {base_name} is shown for {_listed(equal)}." if equal else "",
         f"One run each, which shows no difference: {_listed(single)}." if single else "",
     ]
-    return " ".join(filter(None, parts)) or f"Nothing was compared with {reference}."
+    return " ".join(filter(None, parts)) or f"Nothing was compared with {base_name}."
 
 
 def edges(record: Mapping[str, Any]) -> str:
@@ -41,7 +42,7 @@ def edges(record: Mapping[str, Any]) -> str:
     for variant in record["variants"]:
         runs = [run for run in record["runs"] if run["variant"] == variant and run["seed"] == 0 and run["values"]]
         if len(runs) > 1 and chosen(variant, runs) in (runs[0]["values"], runs[-1]["values"]):
-            found.append(variant)
+            found.append(_named(variant))
     return f"The best value is at an end of what was tried for {_listed(found)}." if found else ""
 
 
@@ -50,6 +51,11 @@ def origin(record: Mapping[str, Any]) -> str:
     dates = " to ".join(dict.fromkeys((record["started"], record["updated"])))
     machine = f"One thread of a shared {record['cpu']} (two cores), PyTorch {record['torch']}, {dates}."
     return f"{machine}\n\n    {record['command']}\n"
+
+
+def _named(variant: str) -> str:
+    """The name of a variant in a sentence: in italics if it has commas, which also separate the names of a list."""
+    return f"*{variant}*" if "," in variant else variant
 
 
 def _listed(names: Sequence[str]) -> str:
