@@ -15,8 +15,8 @@ This page lists every command, option and exit code of `ttm`. `ttm COMMAND --hel
 
 `TTM_URL` sets the URL of the service, `TTM_API_KEY` the API key. On a terminal, commands print tables and progress bars
 and drop optional columns where the terminal is narrow. In a pipe, they print tab-separated lines with all columns. With
-`--json`, they print only JSON: commands that list print an array, `ttm events`, `ttm watch` and `ttm logs --follow`
-one object per line, others one object. Messages go to standard error.
+`--json`, they print only JSON: commands that list print an array, `ttm events`, `ttm watch`,
+`ttm study watch` and `ttm logs --follow` one object per line, others one object. Messages go to standard error.
 
 `ttm --install-completion` installs shell completion for bash, zsh, fish or PowerShell, including the newest job ids.
 

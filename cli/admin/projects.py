@@ -10,7 +10,9 @@ import typer
 from cli.admin.database import VarOption, default_limits, open_database, record_change
 from ttm_client.cli.output import JsonOption, print_json, print_rows
 
-app = typer.Typer(help="List projects and set their limits on the service's machine.", no_args_is_help=True)
+app = typer.Typer(
+    help="List projects, set their limits and restrict their sources on the service's machine.", no_args_is_help=True
+)
 _VAR = Path("var")
 # A name, usage and limit, or the sources of a restricted project by kind.
 Cell = str | tuple[float, float | None] | dict[str, list[str]] | None
@@ -34,9 +36,8 @@ def _parser(kind: type[_Number], most: _Number) -> Callable[[str], _Number]:
     return parse
 
 
-Limit = Annotated[int | None, typer.Option(parser=_parser(int, 2**31 - 1), metavar="N|none")]
-_Bytes = Annotated[int | None, typer.Option(parser=_parser(int, 2**62), metavar="N|none")]
-_Hours = Annotated[float | None, typer.Option(parser=_parser(float, 1e9), metavar="N|none")]
+_LIMIT = "N|none"
+_count, _bytes, _hours = _parser(int, 2**31 - 1), _parser(int, 2**62), _parser(float, 1e9)
 
 
 @app.command("list")
@@ -72,10 +73,16 @@ def list_projects(json: JsonOption = False, var: VarOption = _VAR) -> None:
 @app.command("set")
 def set_limits(
     project: _Name,
-    max_running_jobs: Limit = None,
-    max_queued_jobs: Limit = None,
-    max_stored_bytes: _Bytes = None,
-    max_device_hours: _Hours = None,
+    max_running_jobs: Annotated[
+        int | None, typer.Option(parser=_count, metavar=_LIMIT, help="Jobs that run at the same time.")
+    ] = None,
+    max_queued_jobs: Annotated[int | None, typer.Option(parser=_count, metavar=_LIMIT, help="Queued jobs.")] = None,
+    max_stored_bytes: Annotated[
+        int | None, typer.Option(parser=_bytes, metavar=_LIMIT, help="Bytes of uploads, artifacts and checkpoints.")
+    ] = None,
+    max_device_hours: Annotated[
+        float | None, typer.Option(parser=_hours, metavar=_LIMIT, help="Device hours of all ended attempts.")
+    ] = None,
     json: JsonOption = False,
     var: VarOption = _VAR,
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 from cli.admin.database import VarOption, open_database, record_change, secret_key_file
 from ttm_client.cli.output import FAILED, JsonOption, console, fail, print_json
 
-app = typer.Typer(help="Encrypt webhook secrets and the key that signs links.", no_args_is_help=True)
+app = typer.Typer(help="Replace the key that encrypts secrets in the database.", no_args_is_help=True)
 _VAR = Path("var")
 
 

@@ -47,7 +47,7 @@ messages = SafeConsole(stderr=True, soft_wrap=True)
 FAILED, USAGE, UNREACHABLE, NOT_FOUND, CONFLICT, INTERRUPTED = 1, 2, 3, 4, 5, 130
 
 EXIT_CODES = (
-    "Exit codes: 0 success, 1 the job failed or was cancelled or another error, 2 wrong usage or invalid input, "
+    "Exit codes: 0 success, 1 an error or a job that failed or was cancelled, 2 wrong usage or invalid input, "
     "3 the service cannot be reached, 4 not found, 5 not possible in the current state, 130 interrupted."
 )
 

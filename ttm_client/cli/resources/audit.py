@@ -8,15 +8,16 @@ import typer
 
 from ttm_client.cli.output import JsonOption, LimitOption, UrlOption, local_time, print_json, print_rows, service
 
-_Time = Annotated[datetime | None, typer.Option(help="UTC time.")]
+_After = Annotated[datetime | None, typer.Option(help="Only changes after this time in UTC.")]
+_Before = Annotated[datetime | None, typer.Option(help="Only changes before this time in UTC.")]
 
 
 def audit(
     actor: Annotated[str | None, typer.Option(help="Only changes by the key or person with this id or name.")] = None,
     action: Annotated[str | None, typer.Option(help="Only this operation, such as jobs_cancel.")] = None,
     target: Annotated[str | None, typer.Option("--object", help="Only changes of the object with this id.")] = None,
-    after: _Time = None,
-    before: _Time = None,
+    after: _After = None,
+    before: _Before = None,
     limit: LimitOption = 20,
     json: JsonOption = False,
     url: UrlOption = None,

@@ -59,7 +59,7 @@ def delete(
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Deletes an upload. A job that refers to it and has not fetched it yet fails."""
+    """Delete an upload. A job that refers to it and has not fetched it yet fails."""
     upload_id = upload.removeprefix("upload:")
     with service(url) as client:
         client.uploads.delete(upload_id)
