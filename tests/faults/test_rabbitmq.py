@@ -13,7 +13,7 @@ STACK = "PostgreSQL, RabbitMQ"
 pytestmark = [
     pytest.mark.skipif(not INSTALLED, reason="RABBITMQ IS NOT TESTED: there is no rabbitmq-server on the PATH"),
     pytest.mark.thorough,
-    pytest.mark.fault("the core of the worker's tests"),
+    pytest.mark.fault("RabbitMQ instead of Redis"),
 ]
 
 
