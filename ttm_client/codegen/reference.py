@@ -15,10 +15,13 @@ runs every example.
 
 This page is for engineers who submit and follow jobs from Python scripts and notebooks.
 
-`pip install ttm-client` installs the client and the `ttm` command, without PyTorch. `Client` is synchronous;
-`AsyncClient` has the same resources, methods and errors for asyncio: put `await` before each call, and use `async for`
-over lists and events and `async with` around the client. An `AsyncClient` belongs to one event loop: create one in each
-`asyncio.run()`. Threads can share a `Client`. `Client` is generated from `AsyncClient`.
+`pip install ttm-client` installs the client and the `ttm` command, without PyTorch. Extras add what some functions
+need: `ttm-client[student]` is for `load_student`, `[bench]` for `ttm bench`, `[hub]` for `ttm push` and
+`client.jobs.push`, and `[pandas]` for `Metrics.to_frame`.
+
+`Client` is synchronous; `AsyncClient` has the same resources, methods and errors for asyncio: put `await` before each
+call, and use `async for` over lists and events and `async with` around the client. An `AsyncClient` belongs to one
+event loop: create one in each `asyncio.run()`. Threads can share a `Client`. `Client` is generated from `AsyncClient`.
 
 The client retries idempotent requests up to five times while the service is unavailable or busy, after the delay in
 `Retry-After` (at most 60 s). Submissions carry an `Idempotency-Key`, so they are retried as well.
