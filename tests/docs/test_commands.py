@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 
+from bench.results.__main__ import EXPERIMENTS
 from cli.main import register
 from ttm_client.cli.main import app
 
@@ -38,6 +39,12 @@ def test_python_modules_exist() -> None:
     used = [arguments[1] for _, arguments in commands("python") if arguments[0] == "-m"]
     assert used
     assert [module for module in used if importlib.util.find_spec(module) is None] == []
+
+
+def test_the_guide_lists_all_experiments() -> None:
+    table = (ROOT / "docs/how-to/run-a-table.md").read_text().partition("| experiment |")[2].partition("\n\n")[0]
+    names = {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert names == set(EXPERIMENTS)
 
 
 @pytest.fixture(scope="module")
