@@ -93,9 +93,9 @@ class Workers(SettingsGroup):
     trainer_isolation: Literal["auto", "off"] = Field(
         default="auto",
         description=(
-            "auto: run the trainer in a sandbox as far as the system supports it: it reads only its inputs, "
-            "writes only its own folders and reaches no other host (Linux; docs/security.md). off: no "
-            "sandbox."
+            "auto: run the trainer in a sandbox as far as the system supports it: it reads only the data roots, the "
+            "work directory and programs, writes only to the work directory and temporary folders, and reaches no "
+            "other host, except the Hugging Face Hub for published weights (Linux; docs/security.md). off: no sandbox."
         ),
     )
     storage_retry_seconds: PositiveFloat = Field(
