@@ -13,7 +13,7 @@ from ttm_core.training.trainer import Interrupted
 
 
 def store_teacher_logits(spec: DistillSpec, context: RunContext) -> None:
-    """Fills the stores of the teachers of a spec. Does nothing where the worker stores no logits.
+    """Fills the stores of the teachers of a spec. Stores nothing where the worker keeps no logits.
 
     The teachers are measured first, so that a study fails with `teacher_at_chance` before they cost more.
 

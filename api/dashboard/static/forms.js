@@ -196,8 +196,33 @@ export function acceptFiles(form) {
   }
 }
 
+/**
+ * Shows what `path` answers about the entries of a form while it is filled in. Errors wait for the buttons, because fields
+ * are still incomplete. `isComplete(body)` returns whether the entries can be sent. Returns a function that updates it.
+ */
+export function followPreview(form, place, { path, delay, read, isComplete, show }) {
+  let typed;
+  async function update() {
+    const sent = (typed = Symbol(path));
+    await new Promise((done) => { setTimeout(done, delay); });
+    const { body, faults } = read();
+    if (sent !== typed) return;
+    if (faults.length || !isComplete(body)) {
+      // A preview of earlier entries would be taken for that of these.
+      if (place.querySelector("h2")) showIncomplete(place);
+      return;
+    }
+    const response = await post(path, body).catch(() => null);
+    if (sent !== typed) return;
+    if (response?.ok) show(await response.json());
+    else if (response?.status === 422) showIncomplete(place);
+  }
+  form.addEventListener("input", update);
+  return update;
+}
+
 /** Says in a form's preview that the entries are no valid spec, in place of what it shows for earlier ones. */
-export function showIncomplete(place) {
+function showIncomplete(place) {
   const text = document.createElement("p");
   text.className = "quiet";
   text.textContent = "Some fields are missing or not valid yet. The buttons below the form show which.";

@@ -88,7 +88,7 @@ class _Ignored:
 
 
 class Array(_Ignored):
-    """A NumPy array, of which nothing is kept."""
+    """A NumPy array. Its elements are dropped."""
 
     __slots__ = ()
 

@@ -1,6 +1,6 @@
 import { count, round } from "../charts/axes.js";
 import { showEstimate } from "../estimate.js";
-import { acceptFiles, enableButtons, enableSubmit, post, put, send, showIncomplete, suggestNames } from "../forms.js";
+import { acceptFiles, enableButtons, enableSubmit, followPreview, put, send, suggestNames } from "../forms.js";
 import { showMessage } from "../live.js";
 
 const form = document.getElementById("new");
@@ -73,24 +73,13 @@ form.querySelector("[data-validate]").addEventListener("click", async ({ target 
   if (result) showEstimate(place, result);
 });
 
-// While the form is filled in, the estimate follows. Errors wait for the buttons, because fields are still incomplete.
-let typed;
-async function estimate() {
-  const sent = (typed = Symbol("estimate"));
-  await new Promise((done) => { setTimeout(done, 1000); });
-  const { body, faults } = read();
-  if (sent !== typed) return;
-  if (faults.length || !body.dataset || !(body.student || body.recipe)) {
-    // An estimate of earlier entries would be taken for that of these.
-    if (place.querySelector("h2")) showIncomplete(place);
-    return;
-  }
-  const response = await post("/jobs/validate", body).catch(() => null);
-  if (sent !== typed) return;
-  if (response?.ok) showEstimate(place, await response.json());
-  else if (response?.status === 422) showIncomplete(place);
-}
-form.addEventListener("input", estimate);
+const estimate = followPreview(form, place, {
+  path: "/jobs/validate",
+  delay: 1000,
+  read,
+  isComplete: (body) => body.dataset && (body.student || body.recipe),
+  show: (result) => showEstimate(place, result),
+});
 
 function showMethod() {
   const shown = method.value || "wttm";

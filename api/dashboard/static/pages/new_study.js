@@ -1,5 +1,5 @@
 import { count } from "../charts/axes.js";
-import { acceptFiles, enableButtons, enableSubmit, post, put, send, showIncomplete, suggestNames } from "../forms.js";
+import { acceptFiles, enableButtons, enableSubmit, followPreview, put, send, suggestNames } from "../forms.js";
 import { showMessage } from "../live.js";
 
 const form = document.getElementById("new-study");
@@ -45,23 +45,13 @@ function showCandidates({ goal, candidates, rungs, most_epochs: most }) {
   place.replaceChildren(heading, costs, list);
 }
 
-let typed;
-/** While the form is filled in, the candidates follow. Errors wait for the buttons, because fields are still incomplete. */
-async function preview() {
-  const sent = (typed = Symbol("preview"));
-  await new Promise((done) => { setTimeout(done, 800); });
-  const { body, faults } = read();
-  if (sent !== typed) return;
-  if (faults.length || !body.teacher || !body.dataset) {
-    // The candidates of earlier entries would be taken for those of these.
-    if (place.querySelector("h2")) showIncomplete(place);
-    return;
-  }
-  const response = await post("/studies/validate", body).catch(() => null);
-  if (sent !== typed) return;
-  if (response?.ok) showCandidates(await response.json());
-  else if (response?.status === 422) showIncomplete(place);
-}
+const preview = followPreview(form, place, {
+  path: "/studies/validate",
+  delay: 800,
+  read,
+  isComplete: (body) => body.teacher && body.dataset,
+  show: showCandidates,
+});
 
 async function submit(changes) {
   enableButtons(form, false);
@@ -97,7 +87,6 @@ document.getElementById("device").addEventListener("focus", async ({ target }) =
   const response = await fetch("/devices");
   if (response.ok) target.list.replaceChildren(...(await response.json()).items.map(({ name, cpu }) => new Option(cpu ?? "", name)));
 }, { once: true });
-form.addEventListener("input", preview);
 suggestNames(form);
 acceptFiles(form);
 enableSubmit(form);
