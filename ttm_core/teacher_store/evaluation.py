@@ -1,6 +1,6 @@
 """The teacher's logits of a validation or test split, kept in the teacher store for later runs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -47,8 +47,7 @@ def evaluation_logits(
     """
     batches = [split.indices[start : start + batch] for start in range(0, len(split), batch)]
     if isinstance(teacher.model, Ensemble):
-        each = [_computed(member, split, batches, device, precision) for member in teacher.model.teachers]
-        yield from map(teacher.model.mean, zip(*each, strict=True))
+        yield from _averaged(teacher.model, split, batches, device, precision)
         return
     if stores is None:
         yield from _computed(teacher, split, batches, device, precision)
@@ -83,3 +82,24 @@ def _computed(
 ) -> Iterator[Tensor]:
     for batch in full_images(split, batches, size=teacher.preprocess.image_size, device=device):
         yield forward(teacher.model, teacher.preprocess, batch.pixels, precision)
+
+
+@torch.inference_mode()
+def _averaged(
+    ensemble: Ensemble,
+    split: Split,
+    batches: Sequence[NDArray[np.int64]],
+    device: torch.device,
+    precision: Precision,
+) -> Iterator[Tensor]:
+    """The logits of an ensemble. Images are decoded once for each size of its teachers."""
+    sizes = {member.preprocess.image_size for member in ensemble.teachers}
+    views = [full_images(split, batches, size=size, device=device) for size in sizes]
+    for of_sizes in zip(*views, strict=True):
+        pixels = {size: batch.pixels for size, batch in zip(sizes, of_sizes, strict=True)}
+        yield ensemble.mean(
+            [
+                forward(member.model, member.preprocess, pixels[member.preprocess.image_size], precision)
+                for member in ensemble.teachers
+            ]
+        )
