@@ -79,9 +79,7 @@ class AllowedHostsMiddleware:
     error for a browser.
     """
 
-    def __init__(
-        self, app: ASGIApp, settings: Settings, error_page: Callable[[Scope, ServiceError], Response] | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, error_page: Callable[[Scope, ServiceError], Response]) -> None:
         self._app = app
         self._error_page = error_page
         self._names: Collection[str] = settings.allowed_hosts or (_LOOPBACK_NAMES if is_loopback(settings.host) else ())
@@ -89,11 +87,8 @@ class AllowedHostsMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self._allows(scope):
             error = HostNotAllowed()
-            if self._error_page is not None and is_navigation(scope):
-                response: Response = self._error_page(scope, error)
-            else:
-                response = error_response(Request(scope), error)
-            await response(scope, receive, send)
+            shown = self._error_page(scope, error) if is_navigation(scope) else error_response(Request(scope), error)
+            await shown(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
