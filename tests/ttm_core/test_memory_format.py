@@ -88,7 +88,7 @@ def test_equal_runs_and_later_attempts_keep_the_choice(digits_idx: Path, teacher
     cache, stores = tmp_path / "cache", Stores(tmp_path / "stores")
     first = resolve(spec, tmp_path / "first", cache, stores=stores)
     assert {first.memory_format, first.teacher_memory_format} <= {"channels_last", "contiguous"}
-    choices = list(cache.glob("memory-format-*/format.json"))
+    choices = list(cache.glob("measured-memory-format-*/measured.json"))
     assert len(choices) == 2, "one of the student, one of the teacher"
     # As if another format were faster: an equal run must not measure again.
     for choice in choices:
@@ -103,7 +103,7 @@ def test_short_runs_are_not_measured(digits_idx: Path, teacher_file: Path, tmp_p
     spec = factories.spec(digits_idx, teacher_file)
     found = resolve(spec, tmp_path / "run", tmp_path / "cache")
     assert found.memory_format == found.teacher_memory_format == "channels_last"
-    assert not list((tmp_path / "cache").glob("memory-format-*"))
+    assert not list((tmp_path / "cache").glob("measured-memory-format-*"))
 
 
 def test_runs_in_either_format_resume_bit_identically_and_share_no_logits(

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -106,6 +107,28 @@ class Compilation:
         return (self.eager_step - self.best_step) * steps > self.compile_seconds
 
 
+def measure_step(
+    model: nn.Module, preprocess: Preprocess, device: torch.device, precision: Precision, *, batch_size: int
+) -> float:
+    """The seconds of a training step that is not compiled: forward and backward passes of a copy of a student.
+
+    Args:
+        model: the student.
+        preprocess: of its images.
+        device: to measure on.
+        precision: of the forward passes.
+        batch_size: images per step.
+    """
+    with _own_random_numbers(device):
+        step = partial(
+            _step,
+            _on_device(model, preprocess, device, precision),
+            _images(batch_size, preprocess, device),
+            precision,
+        )
+        return least_seconds({"step": step}, device, repeats=_REPEATS)["step"]
+
+
 def measure_compilation(
     model: nn.Module,
     preprocess: Preprocess,
@@ -115,7 +138,7 @@ def measure_compilation(
     batch_size: int,
     cuda_graphs: bool = False,
 ) -> Compilation:
-    """Times forward and backward passes of copies of a student.
+    """Times forward and backward passes of copies of a student, with and without compilation.
 
     Args:
         model: the student.
@@ -125,17 +148,13 @@ def measure_compilation(
         batch_size: images per step.
         cuda_graphs: whether to measure CUDA graphs, too. They are not used if they fail or change a bit.
     """
-    memory_format = TORCH_FORMATS[preprocess.memory_format]
-    shape = (batch_size, preprocess.channels, preprocess.image_size, preprocess.image_size)
-
-    adapted = copy.deepcopy(model).to(device).to(memory_format=memory_format).train()
-    adapt_to_device(adapted, preprocess, device, precision, train=True)
+    adapted = _on_device(model, preprocess, device, precision)
 
     def copied() -> nn.Module:
         return copy.deepcopy(adapted)
 
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        batches = [torch.randn(shape, device=device).contiguous(memory_format=memory_format) for _ in range(_BATCHES)]
+    with _own_random_numbers(device):
+        batches = [_images(batch_size, preprocess, device) for _ in range(_BATCHES)]
         ways: dict[str, Callable[[], object]] = {
             "eager": partial(_step, copied(), batches[0], precision),
             "compiled": partial(_step, compiled(copied()), batches[0], precision),
@@ -150,6 +169,24 @@ def measure_compilation(
                 ways["graphs"] = partial(_step, graphs, batches[0], precision)
         seconds = least_seconds(ways, device, repeats=_REPEATS)
     return Compilation(compile_seconds, seconds["eager"], seconds["compiled"], seconds.get("graphs"))
+
+
+def _on_device(model: nn.Module, preprocess: Preprocess, device: torch.device, precision: Precision) -> nn.Module:
+    """A copy of a student on the device, as it is trained."""
+    copied = copy.deepcopy(model).to(device).to(memory_format=TORCH_FORMATS[preprocess.memory_format]).train()
+    adapt_to_device(copied, preprocess, device, precision, train=True)
+    return copied
+
+
+def _images(count: int, preprocess: Preprocess, device: torch.device) -> Tensor:
+    """Random images: float32 [count, C, S, S]."""
+    shape = (count, preprocess.channels, preprocess.image_size, preprocess.image_size)
+    return torch.randn(shape, device=device).contiguous(memory_format=TORCH_FORMATS[preprocess.memory_format])
+
+
+def _own_random_numbers(device: torch.device) -> AbstractContextManager[None]:
+    """Restores the state of the random number generators at the end."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def _equal_steps(model: nn.Module, other: nn.Module, batches: Sequence[Tensor], precision: Precision) -> bool:

@@ -1,9 +1,6 @@
 """Decides the memory formats of student and teacher."""
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import torch
@@ -14,15 +11,13 @@ from ttm_core.models.build import build
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.decisions.once import decide_once
+from ttm_core.pipeline.decisions.once import decide_once, measure_once
 from ttm_core.precision import resolved_precision, resolved_teacher_precision
 from ttm_core.spec.structure import ModelStructure
 from ttm_core.spec.training.training import MemoryFormat, TrainingSpec
-from ttm_measure.machine import cpu_model
 
 # A choice takes at most this share of a run's images.
 _LARGEST_SHARE = 0.01
-_FILE = "format.json"
 
 
 class MemoryFormats(TypedDict):
@@ -95,17 +90,4 @@ def _chosen(context: RunContext, key: dict[str, Any], images: int, choose: Calla
     """The choice of an equal earlier run on this machine; else, for a long run, a new one."""
     if images * _LARGEST_SHARE < TIMED_IMAGES:
         return "channels_last"
-    device = context.device
-    content = {
-        **key,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-    def make(folder: Path) -> None:
-        (folder / _FILE).write_text(json.dumps(choose()))
-
-    folder = context.data_cache.folder(f"memory-format-{digest}", make)
-    return cast(MemoryFormat, json.loads((folder / _FILE).read_text()))
+    return cast(MemoryFormat, measure_once(context.data_cache, context.device, "memory-format", key, choose))

@@ -141,7 +141,8 @@ def _training(spec: DistillSpec, resolved: DistillSpec, context: RunContext, dat
             )
     if training.compile == "auto":
         on_cpu = context.device.type == "cpu"
-        reason = "Compilation does not pay on CPUs." if on_cpu else "A measurement on this GPU decides."
+        measured = "A measurement on this GPU decides; runs of less than a minute are not compiled."
+        reason = "Compilation does not pay on CPUs." if on_cpu else measured
         yield "training.compile", reason
     if training.teacher_logits is None:
         yield "training.teacher_logits", _stored(spec, resolved, context)

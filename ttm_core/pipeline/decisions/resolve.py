@@ -133,7 +133,8 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     )
     why = reasons(submitted, resolved, context, dataset=dataset, base=base, teacher=first)
     teachers = [in_memory_format(each, formats["teacher_memory_format"]) for each in teachers]
-    if compile_mode:
+    # Stored logits are computed without compilation: runs share them whether they compile their students or not.
+    if compile_mode and resolved.training.teacher_logits != "stored":
         teachers = [compiled_teacher(each) for each in teachers]
     teacher = None
     if teachers:

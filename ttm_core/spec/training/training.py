@@ -122,9 +122,9 @@ class TrainingSpec(Spec):
     )
     compile: Literal["auto"] | bool = Field(
         "auto",
-        description="Compile student and teacher with torch.compile, except with feature losses. auto: on "
-        "a GPU, if a measurement shows that it saves more time in this run than it takes; never on a CPU. true needs a "
-        "compiler on the worker.",
+        description="Compile the student, and a teacher whose logits are not stored, with torch.compile, except with "
+        "feature losses. auto: on a GPU, if a measurement shows that it saves more time in this run than it takes; "
+        "never on a CPU or in runs of less than a minute. true needs a compiler on the worker.",
     )
     threads: Annotated[int, Field(ge=1, le=256)] | None = Field(
         None, description="CPU threads. Later attempts use the same number, because it affects rounding."
