@@ -84,6 +84,12 @@ class OutOfMemory(EngineError):
     retryable = False
 
 
+class MeasuringKilled(EngineError):
+    """The process that measures a student's latency was killed from outside, several times in a row."""
+
+    code = "measuring_killed"
+
+
 class DeviceUnavailable(EngineError):
     """torch cannot compute on the GPUs of the worker."""
 

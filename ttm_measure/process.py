@@ -1,19 +1,31 @@
 """Measures ONNX files in a process of their own, with limits on memory and time.
 
 A graph that crashes ONNX Runtime, loops or allocates without end fails with MeasureError and leaves the caller intact.
+A process that is killed from outside, as by the kernel for lack of memory, is started up to three times.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ttm_measure.schema import MeasureError, Measurement, Profile, Shape
 
+# Seconds before a process that was killed from outside is started again.
+_PAUSES = (1.0, 5.0)
+# The signals that a graph can cause: errors of ONNX Runtime, and the limits of the process.
+_OF_THE_GRAPH = frozenset(
+    getattr(signal, name)
+    for name in ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP", "SIGXCPU", "SIGXFSZ")
+    if hasattr(signal, name)
+)
 # Thread pools of NumPy's libraries count against the limits.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -103,6 +115,23 @@ def _run(
         # A thread that ignores the wall-clock limit ends when its CPU time is used up.
         "cpu_seconds": int((limits.seconds + 1) * max(1, *(shape.threads for shape in request["shapes"]))),
     }
+    for pause in (*_PAUSES, None):
+        output, returncode = _run_once(json.dumps(message).encode(), limits.seconds)
+        if output is None:
+            raise MeasureError("time", f"{names} was not measured within {limits.seconds:g} s")
+        if output or returncode >= 0 or -returncode in _OF_THE_GRAPH:
+            return _results(output, names, limits)
+        if pause is not None:
+            time.sleep(pause)
+    raise MeasureError(
+        "killed",
+        f"the process that measured {names} was killed {len(_PAUSES) + 1} times ({signal.Signals(-returncode).name}), "
+        "by the kernel for lack of memory or manually",
+    )
+
+
+def _run_once(message: bytes, seconds: float) -> tuple[bytes | None, int]:
+    """The output of one process, None if it took longer, and its exit status."""
     with subprocess.Popen(
         [sys.executable, "-m", "ttm_measure.child"],
         stdin=subprocess.PIPE,
@@ -111,19 +140,15 @@ def _run(
         env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(part or os.getcwd() for part in sys.path)},
     ) as process:
         assert process.stdin is not None
-        assert process.stdout is not None
         try:
             # The pipe stays open: the process ends when its parent does.
-            process.stdin.write(json.dumps(message).encode() + b"\n")
-            process.stdin.flush()
-            output = _read_to_end(process, limits.seconds)
-        except BrokenPipeError:
-            output = b""
+            with suppress(BrokenPipeError):
+                process.stdin.write(message + b"\n")
+                process.stdin.flush()
+            output = _read_to_end(process, seconds)
         finally:
             process.kill()
-    if output is None:
-        raise MeasureError("time", f"{names} was not measured within {limits.seconds:g} s")
-    return _results(output, names, limits)
+    return output, process.returncode
 
 
 def _read_to_end(process: subprocess.Popen[bytes], seconds: float) -> bytes | None:

@@ -19,10 +19,10 @@ class MeasureError(Exception):
 
     Attributes:
         code: "refused" (not a file that is run), "failed" (ONNX Runtime cannot run it), "memory" or "time" (it exceeded
-            a limit).
+            a limit), or "killed" (the process was killed from outside, which is no property of the file).
     """
 
-    def __init__(self, code: Literal["refused", "failed", "memory", "time"], message: str) -> None:
+    def __init__(self, code: Literal["refused", "failed", "memory", "time", "killed"], message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tests.support.hub import hub_of_this_process
 from tests.support.models import create_model
 from tests.ttm_core import factories
-from ttm_core.errors import TeacherAtChance
+from ttm_core.errors import HubUnreachable, MeasuringKilled, TeacherAtChance
 from ttm_core.models.weights import write_safetensors
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
@@ -22,6 +22,7 @@ from ttm_core.spec.study.run_options import RunOptions, ScreenedStudent
 from ttm_core.study.run import run
 from ttm_core.teacher_store.store import Stores
 from ttm_core.training.trainer import Interrupted, ReachedEpoch
+from ttm_measure import MeasureError
 
 
 def sha256(workdir: Path) -> str:
@@ -130,6 +131,27 @@ def test_students_are_screened_once_per_machine(digits_idx, teacher_file, tmp_pa
     assert again[0].files == small.files
     for event in again:
         assert events.decode(events.encode(event)) == event
+
+
+def test_a_killed_measuring_process_decides_nothing_about_a_candidate(digits_idx, teacher_file, tmp_path, monkeypatch):
+    def killed(*arguments: object, **options: object) -> None:
+        raise MeasureError("killed", "the process that measured 0.onnx was killed 3 times")
+
+    students = [ScreenedStudent(numbers=[1], student=StudentSpec(architecture="mini/resnet8_025"))]
+    monkeypatch.setattr("ttm_core.study.screen.compare", killed)
+    with pytest.raises(MeasuringKilled, match="was killed 3 times") as raised:
+        run_stage(factories.spec(digits_idx, teacher_file), tmp_path, RunOptions(kind="screen", students=students))
+    assert (raised.value.retryable, raised.value.origin) == (True, "system")
+
+
+def test_an_unreachable_hub_decides_nothing_about_a_candidate(digits_idx, teacher_file, tmp_path, monkeypatch):
+    def unreachable(*arguments: object) -> None:
+        raise HubUnreachable("the Hugging Face Hub cannot be reached")
+
+    students = [ScreenedStudent(numbers=[1], student=StudentSpec(architecture="mini/resnet8_025"))]
+    monkeypatch.setattr("ttm_core.study.screen.untrained_student", unreachable)
+    with pytest.raises(HubUnreachable):
+        run_stage(factories.spec(digits_idx, teacher_file), tmp_path, RunOptions(kind="screen", students=students))
 
 
 def untrained_teacher(path: Path, architecture: str, channels: int) -> Path:

@@ -1,5 +1,7 @@
 """Files that must not run, or that exceed a limit, fail with MeasureError and leave the caller intact."""
 
+import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +182,40 @@ def test_a_graph_that_allocates_too_much_exceeds_the_memory_limit(tmp_path):
     one = numpy_helper.from_array(np.ones((1, 1), np.float32), "one")
     path = save(tmp_path / "model.onnx", nodes, [shape, one])
     assert refusal(path, limits=Limits(memory_bytes=2**30)).code in ("memory", "failed")
+
+
+def killed_by(monkeypatch: pytest.MonkeyPatch, number: int, times: int) -> list[int]:
+    """Lets the first `times` measuring processes end by a signal. Returns their numbers, as they are started."""
+    started: list[int] = []
+    popen = subprocess.Popen
+
+    def start(command, **options):
+        started.append(len(started))
+        if len(started) <= times:
+            command = ["/bin/sh", "-c", f"read request; kill -{number} $$"]
+        return popen(command, **options)
+
+    monkeypatch.setattr("ttm_measure.process.subprocess.Popen", start)
+    monkeypatch.setattr("ttm_measure.process._PAUSES", (0.0, 0.0))
+    return started
+
+
+def test_a_process_that_is_killed_from_outside_is_started_again(tmp_path, monkeypatch):
+    started = killed_by(monkeypatch, signal.SIGKILL, 2)
+    assert measure(conv_classifier(tmp_path / "model.onnx"), seconds=0.1).p50_ms > 0
+    assert len(started) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_is_killed_again_and_again_says_so(tmp_path, monkeypatch, number):
+    started = killed_by(monkeypatch, number, 9)
+    error = refusal(conv_classifier(tmp_path / "model.onnx"))
+    assert (error.code, len(started)) == ("killed", 3)
+    assert f"was killed 3 times ({number.name})" in error.message
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGXCPU])
+def test_a_process_that_its_file_ends_is_not_started_again(tmp_path, monkeypatch, number):
+    started = killed_by(monkeypatch, number, 9)
+    assert refusal(conv_classifier(tmp_path / "model.onnx")).code == "failed"
+    assert len(started) == 1

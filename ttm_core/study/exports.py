@@ -68,13 +68,15 @@ def or_reason(call: Callable[[], _T]) -> _T | str:
     """The result of building, exporting or measuring a student, or in one line why this is not possible.
 
     Raises:
-        OSError, MemoryError: as `call` does; they are no fault of the student.
+        OSError, MemoryError, EngineError: as `call` does, where they are no fault of the student.
     """
     try:
         return call()
     except (OSError, MemoryError):
         raise
     except EngineError as error:
+        if error.retryable:
+            raise
         return error.message[:_LONGEST_REASON]
     except Exception as error:  # models and exporters raise any exception for what they do not support
         text = f"{type(error).__name__}: {error}".partition("\n")[0][:_LONGEST_REASON]

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import onnxruntime  # type: ignore[import-untyped]
 import torch
 
+from ttm_core.errors import MeasuringKilled
 from ttm_core.export.artifacts import describe_file
 from ttm_core.files.durable import write_durably
 from ttm_core.pipeline.context import RunContext
@@ -23,7 +24,7 @@ from ttm_core.spec.study.study import STAND_IN
 from ttm_core.study.exports import exports, or_reason
 from ttm_core.study.untrained import UntrainedFiles, UntrainedStudent, untrained_student
 from ttm_core.training.trainer import Interrupted
-from ttm_measure import compare
+from ttm_measure import MeasureError, compare
 
 _RELATIVE_ERROR = 0.05
 _MEASURED_SECONDS = 0.5
@@ -48,7 +49,7 @@ def screen(spec: DistillSpec, context: RunContext) -> None:
     everything that decides them.
 
     Raises:
-        EngineError: the data or the teacher cannot be used.
+        EngineError: the data or the teacher cannot be used, or measuring processes are killed from outside.
         Interrupted: a stop was requested. The measurements so far are cached.
     """
     run = resolve_run(_with_stand_in(spec), context)
@@ -156,7 +157,12 @@ def _publish(
 
 def _measure(exported: UntrainedFiles) -> CandidateScreened:
     paths = list(exported.files.values())
-    measured = compare(paths, relative_error=_RELATIVE_ERROR, seconds=_MEASURED_SECONDS)
+    try:
+        measured = compare(paths, relative_error=_RELATIVE_ERROR, seconds=_MEASURED_SECONDS)
+    except MeasureError as error:
+        if error.code == "killed":
+            raise MeasuringKilled(error.message) from error
+        raise
     files = [
         ScreenedFile(precision=precision, bytes=path.stat().st_size, latency_ms=round(result.p50_ms, 4))
         for (precision, path), result in zip(exported.files.items(), measured, strict=True)

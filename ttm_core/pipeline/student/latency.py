@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from torch import nn
 
-from ttm_core.errors import BadSpec
+from ttm_core.errors import BadSpec, MeasuringKilled
 from ttm_core.export.onnx import write_unchecked
 from ttm_core.models.pruning.latency import Timed, largest_within
 from ttm_core.models.pruning.search import cost, prune_completely, prune_to_target
@@ -114,4 +114,6 @@ def _measure(model: nn.Module, run: ResolvedRun, context: RunContext) -> Measure
         try:
             return measure(path, relative_error=_RELATIVE_ERROR, seconds=_SECONDS)
         except MeasureError as error:
+            if error.code == "killed":
+                raise MeasuringKilled(error.message) from error
             raise BadSpec(f"{_FIELD}: {error.message}. Limit `macs` or `parameters` instead.") from error
