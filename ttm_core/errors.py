@@ -84,6 +84,12 @@ class OutOfMemory(EngineError):
     retryable = False
 
 
+class ReaderKilled(EngineError):
+    """The process that parses an untrusted file was killed from outside."""
+
+    code = "reader_killed"
+
+
 class MeasuringKilled(EngineError):
     """The process that measures a student's latency was killed from outside, several times in a row."""
 

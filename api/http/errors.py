@@ -86,6 +86,13 @@ class TooManyPredictions(ServiceError):
     code = "too_many_predictions"
 
 
+class ReaderUnavailable(ServiceError):
+    """The process that reads the file was killed, or its disk is full. Try again; this says nothing about the file."""
+
+    status = 503
+    code = "reader_unavailable"
+
+
 class NoSuchRoute(ServiceError):
     """No route matches this path."""
 
@@ -164,7 +171,7 @@ def error_response(request: Request, error: ServiceError, *, headers: Mapping[st
             headers = {"Content-Range": f"bytes */{size}"}
         case UnsupportedTusVersion():
             headers = {"Tus-Version": "1.0.0"}
-        case TooManyUploads() | TooManyInspections() | TooManyPredictions():
+        case TooManyUploads() | TooManyInspections() | TooManyPredictions() | ReaderUnavailable():
             headers = {"Retry-After": "5"}
     return problem_response(request.scope, error.status, error.code, error.message, headers=headers)
 

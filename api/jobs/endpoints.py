@@ -8,7 +8,7 @@ from pydantic import StringConstraints
 
 from api.dependencies import CallerDep, EngineDep, ServicesDep, SettingsDep
 from api.http.conditional_requests import IfNoneMatch
-from api.http.errors import InvalidCursor, InvalidRequest, TooManyInspections
+from api.http.errors import InvalidCursor, InvalidRequest, ReaderUnavailable, TooManyInspections
 from api.http.idempotency import IdempotencyDep, location_header
 from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.pagination import CursorParameter, Limit
@@ -78,7 +78,7 @@ def jobs_create(
     "/validate",
     operation_id="jobs_validate",
     summary="Validate a job without submitting it",
-    responses=problems(*SPEC_ERRORS, UnusableCheckpoint, TooManyInspections, *BODY_ERRORS),
+    responses=problems(*SPEC_ERRORS, UnusableCheckpoint, TooManyInspections, ReaderUnavailable, *BODY_ERRORS),
 )
 def jobs_validate(request: JobBody, engine: EngineDep, services: ServicesDep) -> Dryrun:
     """Returns the same errors as `POST /jobs`, or the spec with its defaults, the size of the models, and an estimate

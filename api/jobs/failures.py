@@ -19,6 +19,7 @@ _STEPS = {
     "hub_unreachable": "Check that the worker's machine can reach the Hugging Face Hub, then retry the job.",
     "device_unavailable": "Ask the operator to check the driver of the worker's GPUs, then retry the job.",
     "measuring_killed": "Ask the operator for a worker with more free memory, then retry the job.",
+    "reader_killed": "Ask the operator for a worker with more free memory, then retry the job.",
     "deadline_exceeded": "Submit the job again with a later deadline or a higher priority.",
     "worker_lost": "Check that workers are running, then retry the job.",
 }

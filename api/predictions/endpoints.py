@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 
 from api.dependencies import EngineDep, ServicesDep
-from api.http.errors import RequestTimeout, TooManyPredictions
+from api.http.errors import ReaderUnavailable, RequestTimeout, TooManyPredictions
 from api.http.problems import problems
 from api.http.types import JobId
 from api.predictions import service
@@ -67,6 +67,7 @@ async def _image(request: Request) -> bytes:
         TooLarge,
         RequestTimeout,
         TooManyPredictions,
+        ReaderUnavailable,
         PredictionUnavailable,
         PredictionTimeout,
     ),

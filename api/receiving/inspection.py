@@ -9,15 +9,19 @@ from pathlib import Path
 from threading import BoundedSemaphore, Lock
 from typing import IO
 
-from api.http.errors import TooManyInspections
+import structlog
+
+from api.http.errors import ReaderUnavailable, TooManyInspections
 from ttm_core.checkpoints.schema import Inspection, InspectionRequest
-from ttm_core.errors import BadCheckpoint
+from ttm_core.errors import BadCheckpoint, EngineError
 from ttm_core.reader.checkpoints.onnx_run import describe_onnx
 from ttm_core.reader.limits import ReaderLimits
 from ttm_core.reader.process import read_untrusted
 from ttm_jobs.errors import UploadNotComplete
 from ttm_jobs.models import Upload, UploadState
 from ttm_jobs.storage import Storage
+
+log = structlog.get_logger()
 
 _MIB = 2**20
 # Larger files are read in part: names and shapes are in these parts of every current format. The old format of
@@ -60,6 +64,7 @@ class Inspector:
 
         Raises:
             TooManyInspections: other inspections did not finish in time.
+            ReaderUnavailable: the reader process was killed from outside.
         """
         key = (file.sha256, request.model_dump_json())
         with self._lock:
@@ -70,6 +75,9 @@ class Inspector:
             raise TooManyInspections
         try:
             found = self._read(file, request)
+        except EngineError as error:
+            log.warning("a checkpoint was not inspected", error=error.message)
+            raise ReaderUnavailable from error
         finally:
             self._slots.release()
         with self._lock:

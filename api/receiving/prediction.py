@@ -6,13 +6,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import BoundedSemaphore
 
-from api.http.errors import TooManyPredictions
+import structlog
+
+from api.http.errors import ReaderUnavailable, TooManyPredictions
 from ttm_core.errors import BadImage, EngineError
 from ttm_core.reader.limits import ReaderLimits
 from ttm_core.reader.process import read_untrusted
 from ttm_core.spec.damage.single_prediction import Prediction
 from ttm_jobs.errors import Invalid, ServiceError
 from ttm_jobs.storage import Storage
+
+log = structlog.get_logger()
 
 _CONCURRENT = 2
 _WAIT_SECONDS = 10.0
@@ -59,6 +63,7 @@ class Predictor:
             PredictionUnavailable: ONNX Runtime or Pillow is not installed.
             PredictionTimeout: the models take more than `seconds`.
             TooManyPredictions: other images were not classified in time.
+            ReaderUnavailable: the reader process was killed from outside.
             UnreadableImage: the image cannot be decoded or is too large.
         """
         if find_spec("onnxruntime") is None or find_spec("PIL") is None:
@@ -93,4 +98,7 @@ class Predictor:
             raise PredictionTimeout from None
         except BadImage as error:
             raise UnreadableImage(error.message) from None
+        except EngineError as error:
+            log.warning("an image was not classified", error=error.message)
+            raise ReaderUnavailable from error
         return Prediction.model_validate(answer)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Query, Response
 from fastapi.openapi.models import Example
 
 from api.dependencies import CallerDep, EngineDep, ServicesDep, SettingsDep
-from api.http.errors import InvalidCursor, InvalidRequest, TooManyInspections
+from api.http.errors import InvalidCursor, InvalidRequest, ReaderUnavailable, TooManyInspections
 from api.http.idempotency import IdempotencyDep, location_header
 from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.pagination import CursorParameter, Limit
@@ -95,7 +95,7 @@ def studies_create(
     "/validate",
     operation_id="studies_validate",
     summary="Validate a study without submitting it",
-    responses=problems(*SPEC_ERRORS, UnusableCheckpoint, TooManyInspections, *BODY_ERRORS),
+    responses=problems(*SPEC_ERRORS, UnusableCheckpoint, TooManyInspections, ReaderUnavailable, *BODY_ERRORS),
 )
 def studies_validate(request: StudyBody, engine: EngineDep, services: ServicesDep) -> StudyDryrun:
     """Returns the same errors as `POST /studies`, or the spec with its defaults, the candidates, and an upper bound of

@@ -11,6 +11,7 @@ from api.dependencies import CallerDep, EngineDep, Services, ServicesDep, Storag
 from api.http.errors import (
     InvalidCursor,
     InvalidRequest,
+    ReaderUnavailable,
     RequestTimeout,
     TooManyInspections,
     TooManyUploads,
@@ -216,7 +217,9 @@ def uploads_get(upload_id: UploadId, engine: EngineDep) -> UploadOut:
     "/{upload_id}/inspect",
     operation_id="uploads_inspect",
     summary="Inspect a checkpoint",
-    responses=problems(UploadNotFound, UploadNotComplete, TooManyInspections, InvalidRequest, *BODY_ERRORS),
+    responses=problems(
+        UploadNotFound, UploadNotComplete, TooManyInspections, ReaderUnavailable, InvalidRequest, *BODY_ERRORS
+    ),
 )
 def uploads_inspect(
     upload_id: UploadId, engine: EngineDep, services: ServicesDep, request: InspectionRequest = _EVERYTHING

@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,20 @@ def body(shared_folder: Path) -> dict[str, Any]:
 def resnet8() -> dict[str, Any]:
     torch.manual_seed(0)
     return create_model("mini/resnet8_025", num_classes=10).state_dict()
+
+
+def test_a_killed_reader_says_nothing_about_the_upload(
+    client: TestClient, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload_id = upload(saved(resnet8()))
+    popen = subprocess.Popen
+    with monkeypatch.context() as patch:
+        killed = ["/bin/sh", "-c", "read given; kill -9 $$"]
+        patch.setattr("ttm_core.reader.process.subprocess.Popen", lambda _, **options: popen(killed, **options))
+        answer = client.post(f"/uploads/{upload_id}/inspect")
+        assert_problem(answer, 503, "reader_unavailable")
+        assert answer.headers["retry-after"] == "5"
+    assert client.post(f"/uploads/{upload_id}/inspect").json()["problem"] is None
 
 
 def test_a_checkpoint_is_described(client: TestClient, upload: Upload) -> None:

@@ -1,16 +1,19 @@
 """The sandbox of reader processes. Skips name what this system lacks."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.worker.test_isolation import needs_landlock, needs_namespaces
 from ttm_core.errors import BadCheckpoint, EngineError
+from ttm_core.reader.limits import ReaderLimits
 from ttm_core.reader.process import read_untrusted
 from ttm_core.sandbox import paths
 
@@ -60,6 +63,45 @@ def test_reader_has_no_network_no_other_files_and_no_privileges(tmp_path: Path) 
         "capabilities": 0,
         "new privileges": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGKILL, "reader_killed"), (signal.SIGTERM, "reader_killed"), (signal.SIGSEGV, "bad_checkpoint")],
+)
+def test_a_reader_that_is_killed_from_outside_says_nothing_about_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: str
+) -> None:
+    popen = subprocess.Popen
+    killed = ["/bin/sh", "-c", f"read given; kill -{number} $$"]
+    monkeypatch.setattr("ttm_core.reader.process.subprocess.Popen", lambda _, **options: popen(killed, **options))
+    with pytest.raises(EngineError, match=number.name) as raised:
+        _check(tmp_path / "x.safetensors", ReaderLimits(2**30, 60))
+    assert (raised.value.code, raised.value.retryable) == (code, code == "reader_killed")
+
+
+def test_a_reader_without_cpu_time_left_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    popen = subprocess.Popen
+    code = "import json, sys; from ttm_core.reader.__main__ import _limit; _limit(**json.loads(sys.argv[1]))\nwhile True: pass"
+
+    def busy(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+        return popen([sys.executable, "-c", code, json.dumps({**json.loads(command[-1]), "cpu_seconds": 1})], **options)
+
+    monkeypatch.setattr("ttm_core.reader.process.subprocess.Popen", busy)
+    with pytest.raises(BadCheckpoint, match="was not read within the limit"):
+        _check(tmp_path / "x.safetensors", ReaderLimits(2**30, 60))
+
+
+def _check(path: Path, limits: ReaderLimits) -> None:
+    read_untrusted(
+        "safetensors",
+        {"source": str(path)},
+        input_bytes=0,
+        file_bytes=0,
+        error=BadCheckpoint,
+        subject="The checkpoint",
+        limits=limits,
+    )
 
 
 @needs_landlock

@@ -71,19 +71,21 @@ def _failure(kind: str, message: str) -> dict[str, Any]:
 
 def _limit(memory_bytes: int, cpu_seconds: int, file_bytes: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write then fails with EFBIG
-    for limit, value in (
-        (resource.RLIMIT_CORE, 0),
+    for limit, soft, hard in (
+        (resource.RLIMIT_CORE, 0, 0),
         # Private writable memory. The address space also contains mapped libraries and reserved but unused ranges.
-        (resource.RLIMIT_DATA, memory_bytes),
-        (resource.RLIMIT_AS, memory_bytes + _ADDRESS_SPACE),
-        (resource.RLIMIT_CPU, cpu_seconds),
-        (resource.RLIMIT_FSIZE, file_bytes),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        (resource.RLIMIT_DATA, memory_bytes, memory_bytes),
+        (resource.RLIMIT_AS, memory_bytes + _ADDRESS_SPACE, memory_bytes + _ADDRESS_SPACE),
+        # At the hard limit, the kernel sends SIGKILL, as it does for lack of memory.
+        (resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 5),
+        (resource.RLIMIT_FSIZE, file_bytes, file_bytes),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES, _OPEN_FILES),
     ):
         with suppress(ValueError, OSError):  # not supported by this system
-            hard = resource.getrlimit(limit)[1]
-            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(limit, (value, value))
+            present = resource.getrlimit(limit)[1]
+            if present != resource.RLIM_INFINITY:
+                soft, hard = min(soft, present), min(hard, present)
+            resource.setrlimit(limit, (soft, hard))
 
 
 def _end_with_parent() -> None:

@@ -8,15 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ttm_core.errors import EngineError, StorageFull, UserError
+from ttm_core.errors import EngineError, ReaderKilled, StorageFull, UserError
 from ttm_core.reader.limits import ReaderLimits
 from ttm_core.sandbox import paths
 from ttm_core.sandbox.environment import without_secrets
 
 _MAX_ANSWER_BYTES = 256 * 2**20
+# Signals that no content of a file causes.
+_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
 # Libraries that read the environment when they are imported. A thread pool per library would count against the limits.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -56,6 +59,7 @@ def read_untrusted(
 
     Raises:
         StorageFull: the disk is full.
+        ReaderKilled: the process was killed from outside.
         EngineError: the machine failed, for example with an input/output error.
     """
     limits = limits or ReaderLimits.from_environment()
@@ -84,11 +88,18 @@ def read_untrusted(
                 process.wait(timeout=max(seconds, 10))
         except BrokenPipeError:
             raw = b""
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
         finally:
             process.kill()
             status = process.wait()
     if raw is None or status == -signal.SIGXCPU:
         raise (slow or error)(f"{subject} was not read within the limit of {seconds:,.0f} s (TTM_READER_SECONDS).")
+    if -status in _FROM_OUTSIDE:
+        raise ReaderKilled(
+            f"{subject} was not read: its reader was killed ({signal.Signals(-status).name}), by the kernel for lack "
+            "of memory or manually."
+        )
     if status < 0:
         raise error(
             f"{subject} cannot be read: the reader was stopped by {signal.Signals(-status).name}. The file is damaged, "
