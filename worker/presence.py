@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, describe_error, session_scope
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.workers import Kind
@@ -82,5 +82,5 @@ class Presence(BackgroundThread):
                     architectures=self._architectures,
                 )
         except DATABASE_UNAVAILABLE as error:
-            logger.warning("could not register with the database: %s", type(error).__name__)
+            logger.warning("could not register with the database: %s", describe_error(error))
         self._also()

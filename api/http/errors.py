@@ -7,7 +7,6 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -17,7 +16,7 @@ from starlette.types import Scope
 from api.http.conditional_requests import NotModified, RangeNotSatisfiable, not_modified
 from api.http.field_errors import field_error, summary
 from api.http.problems import MAX_FIELDS, FieldErrors, problem_response
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, describe_error
 from ttm_jobs.errors import Invalid, ServiceError, TooLarge
 
 log = structlog.get_logger()
@@ -178,9 +177,7 @@ def error_response(request: Request, error: ServiceError, *, headers: Mapping[st
 
 def database_unavailable(error: Exception) -> DatabaseUnavailable:
     """Logs an error of the database's driver and returns the one that clients see."""
-    # The SQL statement and its values are not exposed; the driver's message is logged.
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    log.warning("database unavailable", error=f"{type(cause).__name__}: {cause}")
+    log.warning("database unavailable", error=describe_error(error))
     return DatabaseUnavailable()
 
 

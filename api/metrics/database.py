@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, describe_error, read_scope
 from ttm_jobs.repositories import service_stats
 from ttm_jobs.repositories.service_stats import Queue, ServiceStats, Totals
 from ttm_jobs.settings import Settings
@@ -43,7 +43,7 @@ class DatabaseCollector(Collector):
                 now = service_stats.collect(session, seen_within=self._active_within)
             totals, states = self._cached_totals()
         except DATABASE_UNAVAILABLE as error:
-            log.warning("database metrics unavailable", error=type(error).__name__)
+            log.warning("database metrics unavailable", error=describe_error(error))
             yield GaugeMetricFamily("ttm_database_up", "Whether the database is reachable.", 0)
             return
         yield GaugeMetricFamily("ttm_database_up", "Whether the database is reachable.", 1)

@@ -6,13 +6,13 @@ from threading import Event, Timer
 
 import pytest
 from sqlalchemy import Engine, select, text
-from sqlalchemy.exc import InternalError, StatementError
+from sqlalchemy.exc import InternalError, OperationalError, StatementError
 
 from tests.support.factories import job_of, queued
 from tests.support.servers import PostgresServer
 from ttm_jobs.database import engine as engine_module
 from ttm_jobs.database.clock import now
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, read_scope, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, describe_error, read_scope, session_scope
 from ttm_jobs.models import Job
 from ttm_jobs.repositories.jobs.transitions import locked
 
@@ -188,6 +188,23 @@ def test_overlong_transaction_loses_its_locks(postgresql_url: str) -> None:
             cut.result(timeout=600)
     short.dispose()
     engine.dispose()
+
+
+def test_the_log_says_why_the_database_is_unavailable(postgresql_url: str) -> None:
+    engine = create_engine(postgresql_url)
+    with session_scope(engine) as session:
+        session.execute(text("SET LOCAL statement_timeout = 10"))
+        with pytest.raises(OperationalError) as failed:
+            session.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": 1234})
+        session.rollback()
+    engine.dispose()
+    assert describe_error(failed.value) == "QueryCanceled: canceling statement due to statement timeout"
+    unreachable = create_engine("postgresql+psycopg://nobody:secret@127.0.0.1:1/none")
+    with pytest.raises(OperationalError) as failed:
+        unreachable.connect()
+    assert "Connection refused" in describe_error(failed.value)
+    assert "secret" not in describe_error(failed.value)
+    assert describe_error(TimeoutError()) == "TimeoutError"
 
 
 def test_a_locked_table_counts_as_an_outage(postgresql_url: str) -> None:

@@ -25,10 +25,18 @@ _LOCK_MS = 15_000
 _IDLE_TRANSACTION_MS = 10_000
 _TRANSACTION_MS = 30_000
 _HAS_TRANSACTION_TIMEOUT = 170_000  # PostgreSQL version
+_LONGEST_MESSAGE = 500
 _READ_ONLY = "25006"  # PostgreSQL error code
 
 # Errors of an unreachable or overloaded database: the same call may succeed later.
 DATABASE_UNAVAILABLE = (OperationalError, InterfaceError, TimeoutError)
+
+
+def describe_error(error: Exception) -> str:
+    """The type and the driver's message on one line, for the log, without the SQL statement and its values."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    message = " ".join(str(cause).split())[:_LONGEST_MESSAGE]
+    return f"{type(cause).__name__}: {message}" if message else type(cause).__name__
 
 
 def create_engine(url: str, secret_key_file: Path | None = None, default_limits: Limits | None = None) -> Engine:

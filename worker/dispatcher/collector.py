@@ -10,7 +10,7 @@ from typing import Literal
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, refresh_statistics, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, describe_error, read_scope, refresh_statistics, session_scope
 from ttm_jobs.errors import ServiceError
 from ttm_jobs.repositories import uploads
 from ttm_jobs.repositories.access import audit, sign_in_sessions
@@ -84,7 +84,7 @@ class Collector:
             try:
                 self.collect()
             except (*DATABASE_UNAVAILABLE, ServiceError, OSError) as error:
-                logger.warning("collection failed: %s: %s", type(error).__name__, error)
+                logger.warning("collection failed: %s", describe_error(error))
 
 
 def _expire(session: Session, kind: _Kind, age: timedelta) -> int:

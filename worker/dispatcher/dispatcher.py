@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from ttm_jobs.broker.notifier import BrokerUnavailable, CeleryNotifier, Notifier
 from ttm_jobs.database.clock import now
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, read_scope, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, describe_error, read_scope, session_scope
 from ttm_jobs.models import Job
 from ttm_jobs.processes import make_files_private
 from ttm_jobs.repositories import outbox, tracking, workers
@@ -136,7 +136,7 @@ class Dispatcher:
                     metrics.ROUND.set_to_current_time()
                     reap_at = time.monotonic() + self._settings.reap_interval_seconds
             except DATABASE_UNAVAILABLE as error:
-                logger.warning("the database is unavailable: %s", type(error).__name__)
+                logger.warning("the database is unavailable: %s", describe_error(error))
                 stop.wait(1.0)
 
 

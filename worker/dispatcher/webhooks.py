@@ -9,7 +9,7 @@ from threading import Event as Flag
 import httpcore2
 from sqlalchemy import Engine
 
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, describe_error, read_scope, session_scope
 from ttm_jobs.errors import ServiceError
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.repositories import outbox
@@ -56,7 +56,7 @@ class WebhookSender:
                 else:
                     stop.wait(seconds)
             except DATABASE_UNAVAILABLE as error:
-                logger.warning("webhooks wait for the database: %s", type(error).__name__)
+                logger.warning("webhooks wait for the database: %s", describe_error(error))
                 stop.wait(1.0)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -95,7 +95,7 @@ class WebhookSender:
                     outbox.postpone(session, message.id, again)
         except DATABASE_UNAVAILABLE as error:
             # It is still pending and will be sent again with the same id.
-            logger.warning("the result of a webhook delivery could not be recorded: %s", type(error).__name__)
+            logger.warning("the result of a webhook delivery could not be recorded: %s", describe_error(error))
         except Exception:
             logger.exception("a webhook could not be sent")
 

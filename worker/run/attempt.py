@@ -25,7 +25,7 @@ from ttm_core.spec.events import (
 )
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.study.run_options import DEFAULT_OPTIONS, RunOptions
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, describe_error
 from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
 from ttm_jobs.models import Checkpoint
 from ttm_jobs.models.base import Json
@@ -251,7 +251,7 @@ class Attempt:
         try:
             state = self._recorder.flush()
         except DATABASE_UNAVAILABLE as error:
-            logger.warning("events are buffered until the database is available: %s", type(error).__name__)
+            logger.warning("events are buffered until the database is available: %s", describe_error(error))
         else:
             self._heartbeat.state = state or self._heartbeat.state
 

@@ -12,7 +12,7 @@ from typing import assert_never
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, describe_error, session_scope
 from ttm_jobs.errors import LeaseLost, ServiceError
 from ttm_jobs.models import Job
 from ttm_jobs.repositories import tracking
@@ -156,7 +156,9 @@ class Finalizer:
                 # After twice the lease duration, another worker has claimed the job.
                 if self._heartbeat.seconds_since_confirmed > 2 * self._settings.lease_seconds:
                     raise LeaseLost("The database was unavailable for longer than the lease.") from error
-                logger.warning("the outcome of job %s waits for the database", self._lease.job_id)
+                logger.warning(
+                    "the outcome of job %s waits for the database: %s", self._lease.job_id, describe_error(error)
+                )
                 time.sleep(_RETRY_SECONDS)
 
     def _flush(self) -> None:

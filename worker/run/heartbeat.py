@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import Engine
 
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, describe_error, session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.repositories.jobs import leases
 from ttm_jobs.repositories.jobs.leases import Lease
@@ -56,7 +56,7 @@ class Heartbeat(BackgroundThread):
                 return
             except DATABASE_UNAVAILABLE as error:
                 metrics.HEARTBEATS.labels("database_unavailable").inc()
-                logger.warning("no heartbeat for job %s: %s", self._lease.job_id, type(error).__name__)
+                logger.warning("no heartbeat for job %s: %s", self._lease.job_id, describe_error(error))
             else:
                 metrics.HEARTBEATS.labels("extended").inc()
                 self._confirmed = requested_at

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm.attributes import flag_modified
 
 from ttm_core.spec.events import Artifact
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, describe_error, session_scope
 from ttm_jobs.errors import ChecksumMismatch, LeaseLost, ServiceError
 from ttm_jobs.repositories.jobs import leases
 from ttm_jobs.repositories.jobs.leases import Lease
@@ -102,7 +102,7 @@ class LiveLog(BackgroundThread):
                 return
             except (ServiceError, OSError, *DATABASE_UNAVAILABLE) as error:
                 # The next upload may succeed; nothing depends on this one.
-                logger.warning("the log of job %s could not be uploaded: %s", self._lease.job_id, type(error).__name__)
+                logger.warning("the log of job %s could not be uploaded: %s", self._lease.job_id, describe_error(error))
 
     def _publish_now(self) -> None:
         file = publish_log(self._storage, self._lease, self._log)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from ttm_core.errors import DeviceUnavailable
 from ttm_core.spec.study.run_options import RunOptions
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, describe_error, session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.models import Checkpoint
 from ttm_jobs.models.base import Json
@@ -117,7 +117,7 @@ class Runner:
         try:
             claimed = self._claim()
         except DATABASE_UNAVAILABLE as error:
-            logger.warning("nothing claimed: %s; the dispatcher will notify again", type(error).__name__)
+            logger.warning("nothing claimed: %s; the dispatcher will notify again", describe_error(error))
             metrics.WAKE_UPS.labels("database_unavailable").inc()
             return
         metrics.WAKE_UPS.labels("nothing" if claimed is None else "claimed").inc()

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from ttm_core.teacher_store.listing import DescribedStore, describe_stores
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, describe_error, session_scope
 from ttm_jobs.repositories.run_data import teacher_stores
 from ttm_jobs.repositories.run_data.teacher_stores import LocalStore
 
@@ -44,7 +44,7 @@ class StoreReport:
                     session, socket.gethostname(), str(self._root)[-512:], [_row(one) for one in found]
                 )
         except DATABASE_UNAVAILABLE as error:
-            logger.warning("could not report teacher stores: %s", type(error).__name__)
+            logger.warning("could not report teacher stores: %s", describe_error(error))
         else:
             self._reported, self._repeat_at = found, time.monotonic() + _REPEAT_SECONDS
 

@@ -8,7 +8,7 @@ from threading import Event as Flag
 from sqlalchemy import Engine
 
 from ttm_jobs.database.clock import now
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, describe_error, read_scope, session_scope
 from ttm_jobs.errors import JobNotFound, ObjectNotFound, ServiceError
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.repositories import outbox, tracking
@@ -45,7 +45,7 @@ class Exporter:
                 while self.export_one() and not stop.is_set():
                     pass
             except DATABASE_UNAVAILABLE as error:
-                logger.warning("MLflow waits for the database: %s", type(error).__name__)
+                logger.warning("MLflow waits for the database: %s", describe_error(error))
                 stop.wait(1.0)
         self._server.close()
 
