@@ -190,6 +190,20 @@ def test_overlong_transaction_loses_its_locks(postgresql_url: str) -> None:
     engine.dispose()
 
 
+def test_the_default_isolation_of_the_database_does_not_matter(postgresql_url: str) -> None:
+    setter = create_engine(postgresql_url)
+    with setter.begin() as connection:
+        connection.execute(
+            text(f"ALTER DATABASE \"{setter.url.database}\" SET default_transaction_isolation = 'serializable'")
+        )
+    setter.dispose()
+    engine = create_engine(postgresql_url)
+    for scope in (session_scope, read_scope):
+        with scope(engine) as session:
+            assert session.scalar(text("SHOW transaction_isolation")) == "read committed"
+    engine.dispose()
+
+
 def test_the_log_says_why_the_database_is_unavailable(postgresql_url: str) -> None:
     engine = create_engine(postgresql_url)
     with session_scope(engine) as session:

@@ -59,6 +59,8 @@ def _engine_of(parsed: URL) -> Engine:
             pool_size=20,
             max_overflow=20,
             pool_timeout=5,
+            # Whatever the database's default is: at other levels, concurrent transactions fail instead of waiting.
+            isolation_level="READ COMMITTED",
             connect_args={
                 "application_name": "ttm",
                 # Detects a hanging server within seconds, well within a lease.
