@@ -250,6 +250,8 @@ def as_engine_error(error: Exception) -> EngineError:
             return OutOfMemory(_memory_advice(error))
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return StorageFull(f"no space left on the device: {error.filename or error}")
+        case OSError(errno=errno.EFBIG):
+            return StorageFull(f"a file exceeds the limit on file sizes (ulimit -f): {error.filename or error}")
         case _:
             return EngineError(f"{type(error).__name__}: {error}")
 

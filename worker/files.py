@@ -47,4 +47,5 @@ def remove_tree(path: Path) -> None:
 
 
 def is_full_disk(error: OSError) -> bool:
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    """Whether the disk is full, a quota is used up, or a file exceeds the limit on file sizes."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -1,9 +1,12 @@
 """Full disks, tested on small real file systems."""
 
 import errno
+import io
 import os
+import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,19 +24,22 @@ from tests.support.factories import job_of, queued, spec
 from tests.support.rig import MakeRig
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
+from ttm_core.__main__ import as_engine_error
 from ttm_core.export.formats.program import write_program
 from ttm_core.export.formats.timm_folder import write_timm_zip
 from ttm_core.export.student import Student
-from ttm_core.files.full_disk import save_array
+from ttm_core.files.full_disk import full_disk_errors, save_array
 from ttm_core.models.build import build
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.spec.job import Normalization
 from ttm_core.spec.structure import ModelStructure
 from ttm_core.study.untrained import UntrainedStudent, export_untrained
 from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.errors import StorageFull
 from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.repositories.run_data import artifacts, recording
 from ttm_jobs.states import JobState
+from ttm_jobs.storage.local import LocalStorage
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk"),
@@ -188,3 +194,56 @@ def test_full_disk_is_no_property_of_a_model_or_file(
         with pytest.raises(OSError, match="No space") as raised:
             write(disk)
         assert raised.value.errno == errno.ENOSPC
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Limits the size of the files that this process and its new children write, as `ulimit -f` does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_limit_on_file_sizes_counts_as_a_full_storage(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    with file_size_limit(2**20), pytest.raises(StorageFull, match="File too large"):
+        storage.put("new", io.BytesIO(bytes(2**21)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_quota_is_no_property_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reserve(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    def write() -> None:
+        raise RuntimeError("ONNX Runtime cannot load the file")
+
+    with pytest.raises(RuntimeError), full_disk_errors(2**20, tmp_path):
+        write()
+    monkeypatch.setattr("os.posix_fallocate", reserve)
+    with pytest.raises(OSError, match="quota exceeded") as raised, full_disk_errors(2**20, tmp_path):
+        write()
+    assert (raised.value.errno, raised.value.filename) == (errno.EDQUOT, str(tmp_path))
+
+
+def test_a_limit_on_file_sizes_is_no_property_of_a_model(tmp_path: Path) -> None:
+    with file_size_limit(250 << 10), pytest.raises(OSError, match="File too large") as raised:
+        screen_students(tmp_path)
+    failure = as_engine_error(raised.value)
+    assert (failure.code, "ulimit -f" in failure.message) == ("storage_full", True)
+
+
+def test_a_limit_on_file_sizes_is_no_property_of_an_unpacked_file(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2**19)}, tmp_path / "x.pth")
+    reading = (
+        "import resource, sys; from pathlib import Path; from ttm_core.models.weights import _check\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))\n"
+        "try: _check(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    command = [sys.executable, "-c", reading, tmp_path / "x.pth", tmp_path / "x.safetensors"]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert output.startswith("StorageFull a file exceeds the limit on file sizes (ulimit -f)")

@@ -34,6 +34,7 @@ def test_path_outside_the_work_directory_is_rejected(tmp_path: Path) -> None:
 def test_full_disk_is_recognized_by_errno() -> None:
     assert is_full_disk(OSError(errno.ENOSPC, "full"))
     assert is_full_disk(OSError(errno.EDQUOT, "quota"))
+    assert is_full_disk(OSError(errno.EFBIG, "ulimit -f"))
     assert not is_full_disk(OSError(errno.EACCES, "no"))
 
 

@@ -33,7 +33,7 @@ def main() -> None:
         # Before there is a second thread. `ttm doctor` reports what the system does not support.
         confine_this(Paths(**given["sandbox"]))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    answer = json.dumps(_run(task, given["arguments"])).encode()
+    answer = json.dumps(_run(task, given["arguments"], limits["file_bytes"])).encode()
     with os.fdopen(1, "wb", closefd=False) as out:
         out.write(answer)
         out.flush()
@@ -41,7 +41,7 @@ def main() -> None:
     os._exit(0)
 
 
-def _run(task: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def _run(task: str, arguments: dict[str, Any], file_bytes: int) -> dict[str, Any]:
     try:
         from ttm_core.reader import tasks
 
@@ -55,6 +55,10 @@ def _run(task: str, arguments: dict[str, Any]) -> dict[str, Any]:
             return _failure("storage_full", f"no space left on the device: {error.filename or error}")
         if error.errno == errno.ENOMEM:
             return {"kind": "memory"}
+        if error.errno == errno.EFBIG and resource.getrlimit(resource.RLIMIT_FSIZE)[0] < file_bytes:
+            return _failure(
+                "storage_full", f"a file exceeds the limit on file sizes (ulimit -f): {error.filename or error}"
+            )
         if error.errno == errno.EFBIG:
             return _failure("refused", "The file unpacks to more bytes than allowed for its size.")
         if error.errno in _OF_THE_FILE:

@@ -119,7 +119,7 @@ class Attempt:
             return broken(error.code, error.message)
         except OSError as error:
             if is_full_disk(error):
-                return broken("storage_full", f"The worker's disk is full: {error.strerror}.")
+                return broken("storage_full", f"The worker cannot write to its disk: {error.strerror}.")
             return self._worker_error(error)
         except Exception as error:
             return self._worker_error(error)
