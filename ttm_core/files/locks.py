@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 POLL_SECONDS = 0.1
+_LONGEST_NOTE = 4096
 
 
 class _LockFile:
@@ -49,6 +50,15 @@ class FileLock(_LockFile):
     def try_acquire_exclusive(self) -> bool:
         """Acquires the exclusive lock without waiting and returns whether it did. If not, a shared lock is released."""
         return self._take(fcntl.LOCK_EX)
+
+    def read_note(self) -> bytes:
+        """What `write_note` wrote last; empty before."""
+        return os.pread(self._descriptor, _LONGEST_NOTE, 0)
+
+    def write_note(self, note: bytes) -> None:
+        """Stores up to 4096 bytes in the lock file. Requires the exclusive lock."""
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, note, 0)
 
     def _wait(self, kind: int, while_waiting: Callable[[], None]) -> None:
         while not self._take(kind):

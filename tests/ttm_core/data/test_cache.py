@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ttm_core.data.cache import DataCache
+from ttm_core.data.cache import DataCache, _fingerprint
 from ttm_core.files.locks import FileLock
 
 
@@ -44,10 +44,66 @@ def test_a_folder_that_another_process_made_and_keeps_is_returned(tmp_path):
             polls.append(1)
             assert len(polls) < 10, "the lock of the other process is waited for"
             (tmp_path / "a").mkdir(exist_ok=True)
+            other.write_note(_fingerprint(tmp_path / "a"))
 
         with DataCache(tmp_path) as cache:
             assert cache.folder("a", fill, while_waiting=other_makes_it) == tmp_path / "a"
     assert polls
+
+
+def _change(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(file, (1, 1))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "b" / "file").unlink(),
+        lambda folder: os.truncate(folder / "file", 1000),
+        lambda folder: _change(folder / "file"),
+        lambda folder: (folder / "new").write_bytes(b"x"),
+        lambda folder: (folder.parent / ".locks" / "a").unlink(),
+    ],
+    ids=["deleted", "truncated", "changed", "added", "without-a-note"],
+)
+def test_a_folder_that_changed_on_the_disk_is_made_again(tmp_path, caplog, damage):
+    def make(folder: Path) -> None:
+        made.append(folder)
+        fill(folder)
+        (folder / "b").mkdir()
+        fill(folder / "b")
+
+    made = []
+    with DataCache(tmp_path) as cache:
+        cache.folder("a", make)
+    damage(tmp_path / "a")
+    for _ in range(2):
+        with DataCache(tmp_path) as cache:
+            folder = cache.folder("a", make)
+            assert [path.stat().st_size for path in (folder / "file", folder / "b" / "file")] == [100_000, 100_000]
+            assert {path.name for path in folder.iterdir()} == {"file", "b"}
+    assert len(made) == 2
+    assert "has changed on the disk since it was made" in caplog.text
+    assert names(tmp_path) == {"a"}
+
+
+def test_a_changed_folder_is_made_again_when_no_other_job_uses_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("ttm_core.data.cache._CHANGED_POLLS", 1)
+    user = DataCache(tmp_path)
+    user.folder("a", fill)
+    (tmp_path / "a" / "file").unlink()
+    waited = []
+
+    def wait() -> None:
+        waited.append((tmp_path / "a" / "file").exists())
+        if len(waited) == 3:
+            user.close()
+
+    with DataCache(tmp_path) as cache:
+        assert (cache.folder("a", fill, while_waiting=wait) / "file").exists()
+    assert waited == [False] * 3
 
 
 def test_folders_that_many_need_at_once_are_made_once(tmp_path):
