@@ -6,6 +6,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Protocol, cast
 from urllib.parse import urlencode
 
@@ -139,7 +140,7 @@ class AuthMiddleware:
                 wait = self._wait(_address(scope))
             else:
                 caller = await self._caller(scope)
-                scope.setdefault("state", {})["caller"] = caller
+                scope.setdefault("state", {}).update(caller=caller, may_read=partial(self._may_read, scope, caller))
                 current_caller.set(caller)
                 wait = self._wait(caller.rate_name or _address(scope))
         except Unauthorized as unauthorized:
@@ -209,6 +210,20 @@ class AuthMiddleware:
         if not caller.scope.includes(required):
             raise Forbidden(f"This request requires scope {required} or higher; yours is {caller.scope}.")
         return caller
+
+    async def _may_read(self, scope: Scope, caller: Caller) -> bool:
+        """Whether the credentials of a request that lasts still give read access to the same project. They are assumed
+        to do so while the database is unavailable.
+        """
+        callers = cast(_Services, scope["app"].state.services).callers
+        given = reading.read(scope, self._cookies, self._identity)
+        try:
+            found = callers.cached(given) or await to_thread.run_sync(callers.look_up, given)
+        except Forbidden:
+            return False
+        except DATABASE_UNAVAILABLE:
+            return True
+        return found is not None and found.project_id == caller.project_id and found.scope.includes(models.Scope.READ)
 
     def _is_metrics_token(self, given: Credentials) -> bool:
         # Checked without the database, so that Prometheus still gets metrics when the database is down.

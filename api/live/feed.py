@@ -6,7 +6,7 @@ A listener needs neither a thread nor a database connection.
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from sqlalchemy import Engine
 from starlette.responses import StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from api.live.poller import Poller
 from api.live.sources import EventSource
@@ -193,11 +193,26 @@ class Feeds:
         )
 
 
+async def _while_true(
+    condition: Callable[[], Awaitable[bool]], messages: AsyncGenerator[bytes]
+) -> AsyncIterator[bytes]:
+    """The messages until a condition is false, which is checked before a message every 15 seconds."""
+    check_at = _next_ping()
+    async for message in messages:
+        if asyncio.get_running_loop().time() >= check_at:
+            if not await condition():
+                return
+            check_at = _next_ping()
+        yield message
+
+
 class EventStream(StreamingResponse):
     """The response to a listener. Sends the output of `follow` unchanged.
 
     FastAPI's own EventSourceResponse needs two tasks and two queues per listener and serializes every event for each
     of them.
+
+    The credentials of the request are checked again at every ping: a stream of a project has no end of its own.
     """
 
     def __init__(self, messages: AsyncGenerator[bytes], status_code: int = 200) -> None:
@@ -205,6 +220,10 @@ class EventStream(StreamingResponse):
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(messages, status_code, headers, "text/event-stream")
         self._messages = messages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.body_iterator = _while_true(scope["state"]["may_read"], self._messages)
+        await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         # Removes the listener if the client disconnects while an event is sent.

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import ProjectEvent
+from ttm_jobs.repositories.access import keys
 from ttm_jobs.repositories.jobs import control
 from ttm_jobs.repositories.run_data import project_events
 from ttm_jobs.storage import Storage
@@ -129,6 +131,32 @@ def test_stream_is_of_the_keys_project_and_follows_deletions(live: str, engine: 
     assert httpx2.delete(f"{live}/jobs/{mine}", headers=own).status_code == 204
     assert stored(engine) == []
     assert len(stored(engine, "other")) == 1
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+def test_stream_ends_with_its_credentials(live: str, engine: Engine, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr("api.live.feed._PING_SECONDS", 0.2)
+    monkeypatch.setattr("api.auth.callers._CACHE_SECONDS", 0.2)
+    kept, ended = make_key(engine), make_key(engine)
+    headers = {"kept": bearer(kept), "ended": bearer(ended)}
+    with httpx2.Client(timeout=60) as http, ExitStack() as streams:
+        answers = {
+            name: streams.enter_context(http.stream("GET", f"{live}/events", headers=each))
+            for name, each in headers.items()
+        }
+        lines = {name: answer.iter_lines() for name, answer in answers.items()}
+        for each in lines.values():
+            assert [next(each) for _ in range(8)].count(": ping") > 1
+        with session_scope(engine) as session:
+            key = keys.find(session, ended)
+            assert key is not None
+            if how == "revoked":
+                keys.revoke(session, key.id)
+            else:
+                key.expires_at = now(session)
+        for _ in lines["ended"]:
+            pass
+        assert [next(lines["kept"]) for _ in range(8)].count(": ping") > 1
 
 
 def test_invalid_requests_are_refused_and_filtered_streams_get_pings(
