@@ -109,6 +109,27 @@ def test_workers_may_extend_their_leases_after_a_pause(
     assert state_of(engine, lost.job_id) is JobState.QUEUED
 
 
+def test_leases_expire_after_the_clock_was_set_forward_and_back(
+    settings: Settings, engine: Engine, notifier: InMemoryNotifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = datetime(2026, 1, 1, tzinfo=UTC)
+    clock = {"at": started}
+    monkeypatch.setattr(module, "now", lambda session: clock["at"])
+    dispatcher = Dispatcher(settings, engine, notifier)
+
+    def reap_at(seconds: float) -> None:
+        clock["at"] = started + timedelta(seconds=seconds)
+        dispatcher.reap()
+
+    reap_at(0)
+    lost = running(engine, duration=NO_TIME)
+    reap_at(10_800)
+    reap_at(2)
+    assert state_of(engine, lost.job_id) is JobState.RUNNING
+    reap_at(40)
+    assert state_of(engine, lost.job_id) is JobState.QUEUED
+
+
 def test_rare_calls_of_the_dispatcher_expire_leases(
     settings: Settings, engine: Engine, notifier: InMemoryNotifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,8 @@ class Dispatcher:
                 (at - last).total_seconds(),
                 half.total_seconds(),
             )
+        # The clock may be set back within the pause, for example after the machine was suspended.
+        self._no_expiry_until = min(self._no_expiry_until, at + half)
         return self._no_expiry_until <= at
 
     def _enqueue_export(self, session: Session, job: Job) -> None:
