@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -205,6 +206,52 @@ def test_a_trainer_cannot_reach_the_server(tmp_path: Path) -> None:
         starter.end()
     assert items == [Exited(0)], (work_dir / "1/trainer.log").read_text()
     assert (work_dir / "1/found").read_text() == "False False"
+
+
+WRITER = """
+import os, sys, tempfile
+from pathlib import Path
+from ttm_core.fork_server import next_job
+forked = sys.argv[1] == "-"
+workdir = next_job(int(sys.argv[-1])).workdir if forked else Path(sys.argv[1])
+tempfile.TemporaryFile(dir=os.environ["TMPDIR"]).close()
+names = os.listdir(Path(sys.argv[0]).with_name("data"))
+(workdir / "found").write_text(f"{'forked' if forked else 'new'} {names}")
+"""
+
+
+@pytest.mark.parametrize("deleted", ["temporary", "work_dir", "data_root"])
+def test_folders_that_are_deleted_while_the_worker_runs_are_used_again(tmp_path: Path, deleted: str) -> None:
+    program = tmp_path / "writer.py"
+    program.write_text(WRITER)
+    work_dir, data = tmp_path / "work", tmp_path / "data"
+    data.mkdir()
+    (data / "image.png").touch()
+    settings = Settings(work_dir=work_dir, data_roots=(data,))
+    starter = Starter((sys.executable, str(program)), marks=stale.marks(), standby=True, settings=settings)
+    starter.prepare()
+
+    def found(name: str) -> str:
+        _, items = run(starter, work_dir / name)
+        assert items == [Exited(0)], (work_dir / name / "trainer.log").read_text()
+        return (work_dir / name / "found").read_text()
+
+    try:
+        assert found("1") == "forked ['image.png']"
+        server = starter.server_pid
+        if deleted == "temporary":
+            shutil.rmtree(starter.temporary_folder)
+        elif deleted == "work_dir":
+            work_dir.rename(tmp_path / "old")
+        else:
+            data.rename(tmp_path / "old")
+            shutil.copytree(tmp_path / "old", data)
+        assert found("2") == "new ['image.png']"
+        starter.prepare()
+        assert starter.server_pid not in (None, server)
+        assert found("3") == "forked ['image.png']"
+    finally:
+        starter.end()
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads the loaded libraries from /proc")

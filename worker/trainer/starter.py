@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 _FORK_SERVER = "-"
 
+# Device and inode of a folder; None if it does not exist.
+_Identity = tuple[int, int] | None
+
 
 class TrainerProcess(Protocol):
     """The leader of a trainer's process group. Its output is read from `stdout`."""
@@ -72,6 +75,9 @@ class Starter:
     Appends the work directory and `--events-fd N` (or `-` and `--socket-fd N` for the fork server) to `command`, and
     runs it in the sandbox of `settings`, if given. Trainers have `marks` in their environment, are in a control group
     of `groups`, if given, and die with the thread that started them or the fork server.
+
+    The sandbox of the fork server has the folders that existed when it started. If one was deleted or mounted since, as
+    by a job that cleans up `/tmp`, the next trainer gets a process of its own, and then there is a new fork server.
     """
 
     def __init__(
@@ -86,19 +92,25 @@ class Starter:
         self._settings = settings
         self._groups = groups
         self._command = command
-        # A short path, because it contains sockets.
-        self._temporary = TemporaryDirectory(prefix="ttm-", ignore_cleanup_errors=True)
+        self._temporary = _temporary_folder()
         self._marks = marks
         self._standby = standby
         self._server: ForkServer | None = None
+        self._server_folders: list[_Identity] = []
 
     @property
     def server_pid(self) -> int | None:
         """The process id of the fork server; None if there is none."""
         return None if self._server is None else self._server.pid
 
+    @property
+    def temporary_folder(self) -> Path:
+        """The folder for temporary files of trainers."""
+        return Path(self._temporary.name)
+
     def prepare(self) -> None:
         """Starts the fork server unless it is running. For idle times: it blocks for the start of a process."""
+        self._replace_folders()
         if not self._standby or (self._server is not None and self._server.is_running):
             return
         self.end()
@@ -113,6 +125,7 @@ class Starter:
         Forks it if there is a fork server. The fork server has no network access and may read the folders of the
         settings, so `network` and `data_roots` always start a new process.
         """
+        self._replace_folders()
         if self._server is not None and not network and data_roots is None:
             if (forked := self._server.fork(workdir)) is not None:
                 process, events = forked
@@ -127,6 +140,23 @@ class Starter:
         if server is not None:
             server.end()
 
+    def _replace_folders(self) -> None:
+        """Creates the temporary folder if something deleted it. Ends the fork server if one of its folders is another
+        one now.
+        """
+        if not self.temporary_folder.is_dir():
+            logger.warning("The temporary folder %s was deleted. A new one is used.", self._temporary.name)
+            self._temporary.cleanup()
+            self._temporary = _temporary_folder()
+        if self._server is not None and self._server_folders != self._folders():
+            logger.warning("Folders of the trainers' sandbox were deleted or mounted. The fork server starts again.")
+            self.end()
+
+    def _folders(self) -> list[_Identity]:
+        settings = self._settings
+        own = [] if settings is None else [settings.work_dir, *settings.data_roots]
+        return [_identity(folder) for folder in (self.temporary_folder, *own)]
+
     def _start_server(self) -> ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -136,6 +166,7 @@ class Starter:
         except BaseException:
             ours.close()
             raise
+        self._server_folders = self._folders()
         return ForkServer(process, ours)
 
     def _spawn(self, workdir: Path, *, network: bool, data_roots: Sequence[Path] | None) -> Started:
@@ -208,3 +239,16 @@ def _engine_settings(settings: Settings | None) -> dict[str, str]:
         "TTM_READER_MEMORY_BYTES": str(settings.reader_memory_bytes),
         "TTM_READER_SECONDS": str(settings.reader_seconds),
     }
+
+
+def _temporary_folder() -> "TemporaryDirectory[str]":
+    # A short path, because it contains sockets.
+    return TemporaryDirectory(prefix="ttm-", ignore_cleanup_errors=True)
+
+
+def _identity(folder: Path) -> _Identity:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
