@@ -46,6 +46,22 @@ def test_an_end_before_the_timeout_is_returned(
     assert len(polls) == 2
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_job_that_is_renamed_is_still_waited_for(
+    client: Client, url: str, job_id: str, outage: Callable[[int, int], list[int]], asynchronous: bool
+) -> None:
+    client.jobs.update(job_id, name="pets")
+    polls = outage(0, 0)
+
+    def rename(found: Any) -> None:
+        if not found.done:
+            client.jobs.update(job_id, name="cats")
+            client.jobs.cancel(job_id)
+
+    ended = _wait(url, "jobs", "pets", asynchronous=asynchronous, on_update=rename)
+    assert (ended.id, ended.name, ended.state, len(polls)) == (job_id, "cats", "cancelled", 2)
+
+
 def test_the_timeout_is_an_error(client: Client, waited: tuple[str, str]) -> None:
     kind, identifier = waited
     for timeout in (0.0, 0.05):
@@ -126,7 +142,7 @@ def test_wait_continues_after_an_outage(
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-@pytest.mark.parametrize("options", [{"reconnect_timeout": 0.1}, {"timeout": 0.1}])
+@pytest.mark.parametrize("options", [{"reconnect_timeout": 0.5}, {"timeout": 0.5}])
 def test_wait_gives_up_after_a_long_outage(
     url: str,
     waited: tuple[str, str],

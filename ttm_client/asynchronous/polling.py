@@ -3,12 +3,45 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
-from ttm_client.errors import ConnectionFailed, Unavailable
+from ttm_client.errors import ConnectionFailed, Unavailable, WaitTimeout
+from ttm_client.models.jobs import Job
+from ttm_client.models.studies import Study
 
 T = TypeVar("T")
+Ended = TypeVar("Ended", Job, Study)
 _PAUSE_SECONDS = 1.0
+
+
+async def wait_until_done(
+    get: Callable[[str], Awaitable[Ended]],
+    reference: str,
+    *,
+    timeout: float | None,
+    interval: float,
+    reconnect_timeout: float,
+    on_update: Callable[[Ended], None],
+) -> Ended:
+    """Returns the job or study once it has ended. Calls `on_update` after every poll. Raises the errors of the first
+    poll, WaitTimeout after `timeout` seconds, and ConnectionFailed or Unavailable after `reconnect_timeout` seconds
+    without an answer.
+    """
+    # Scalars of NumPy and PyTorch are numbers, but `sleep` takes none of them.
+    timeout, interval = None if timeout is None else float(timeout), float(interval)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    found = await get(reference)
+    while True:
+        on_update(found)
+        if found.done:
+            return found
+        left = interval if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            raise WaitTimeout(f"{type(found).__name__} {reference} is still {found.state} after {timeout:g} s.")
+        await asyncio.sleep(min(interval, left))
+        # By its id: another one may have the name by now.
+        found = await answer(partial(get, found.id), reconnect_timeout=reconnect_timeout, deadline=deadline)
 
 
 async def answer(get: Callable[[], Awaitable[T]], *, reconnect_timeout: float, deadline: float | None) -> T:

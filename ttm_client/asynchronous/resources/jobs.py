@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,11 +10,10 @@ from ttm_client.asynchronous.download import download
 from ttm_client.asynchronous.events import follow
 from ttm_client.asynchronous.logs import follow_log
 from ttm_client.asynchronous.paging import pages
-from ttm_client.asynchronous.polling import answer
+from ttm_client.asynchronous.polling import wait_until_done
 from ttm_client.asynchronous.push import push
 from ttm_client.asynchronous.specs import with_uploads
 from ttm_client.asynchronous.transport import AsyncTransport
-from ttm_client.errors import WaitTimeout
 from ttm_client.hub.publish import Destination, require_hub
 from ttm_client.local_files import image_type
 from ttm_client.models.comparisons import Comparison
@@ -273,23 +270,20 @@ class AsyncJobs:
         >>> job.state
         'succeeded'
         """
-        line = ProgressLine() if progress else None
-        # Scalars of NumPy and PyTorch are numbers, but `sleep` takes none of them.
-        timeout, interval = None if timeout is None else float(timeout), float(interval)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        job = await self.get(job_id)
-        while True:
-            if on_update is not None:
-                on_update(job)
-            if line is not None:
-                line(job)
-            if job.done:
-                return job
-            left = interval if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                raise WaitTimeout(f"Job {job_id} is still {job.state} after {timeout:g} s.")
-            await asyncio.sleep(min(interval, left))
-            job = await answer(partial(self.get, job_id), reconnect_timeout=reconnect_timeout, deadline=deadline)
+        shown = [show for show in (on_update, ProgressLine() if progress else None) if show is not None]
+
+        def update(job: Job) -> None:
+            for show in shown:
+                show(job)
+
+        return await wait_until_done(
+            self.get,
+            job_id,
+            timeout=timeout,
+            interval=interval,
+            reconnect_timeout=reconnect_timeout,
+            on_update=update,
+        )
 
     def events(
         self, job_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = RECONNECT_SECONDS

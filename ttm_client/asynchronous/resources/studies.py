@@ -1,20 +1,16 @@
 """Studies."""
 
-import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
 from ttm_client.asynchronous.events import follow
 from ttm_client.asynchronous.paging import pages
-from ttm_client.asynchronous.polling import answer
+from ttm_client.asynchronous.polling import wait_until_done
 from ttm_client.asynchronous.resources.jobs import AsyncJobs
 from ttm_client.asynchronous.specs import with_uploads
 from ttm_client.asynchronous.transport import AsyncTransport
-from ttm_client.errors import WaitTimeout
 from ttm_client.models.jobs import JobEvent
 from ttm_client.models.studies import (
     Study,
@@ -117,20 +113,14 @@ class AsyncStudies:
         >>> ended.recommendation.candidate
         1
         """
-        # Scalars of NumPy and PyTorch are numbers, but `sleep` takes none of them.
-        timeout, interval = None if timeout is None else float(timeout), float(interval)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        study = await self.get(study_id)
-        while True:
-            if on_update is not None:
-                on_update(study)
-            if study.done:
-                return study
-            left = interval if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                raise WaitTimeout(f"Study {study_id} is still {study.state} after {timeout:g} s.")
-            await asyncio.sleep(min(interval, left))
-            study = await answer(partial(self.get, study_id), reconnect_timeout=reconnect_timeout, deadline=deadline)
+        return await wait_until_done(
+            self.get,
+            study_id,
+            timeout=timeout,
+            interval=interval,
+            reconnect_timeout=reconnect_timeout,
+            on_update=on_update or (lambda study: None),
+        )
 
     def events(
         self, study_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = RECONNECT_SECONDS

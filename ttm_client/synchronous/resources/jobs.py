@@ -2,13 +2,10 @@
 """Distillation jobs."""
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-from ttm_client.errors import WaitTimeout
 from ttm_client.hub.publish import Destination, require_hub
 from ttm_client.local_files import image_type
 from ttm_client.models.comparisons import Comparison
@@ -23,7 +20,7 @@ from ttm_client.synchronous.download import download
 from ttm_client.synchronous.events import follow
 from ttm_client.synchronous.logs import follow_log
 from ttm_client.synchronous.paging import pages
-from ttm_client.synchronous.polling import answer
+from ttm_client.synchronous.polling import wait_until_done
 from ttm_client.synchronous.push import push
 from ttm_client.synchronous.specs import with_uploads
 from ttm_client.synchronous.transport import Transport
@@ -270,23 +267,20 @@ class Jobs:
         >>> job.state
         'succeeded'
         """
-        line = ProgressLine() if progress else None
-        # Scalars of NumPy and PyTorch are numbers, but `sleep` takes none of them.
-        timeout, interval = None if timeout is None else float(timeout), float(interval)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        job = self.get(job_id)
-        while True:
-            if on_update is not None:
-                on_update(job)
-            if line is not None:
-                line(job)
-            if job.done:
-                return job
-            left = interval if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                raise WaitTimeout(f"Job {job_id} is still {job.state} after {timeout:g} s.")
-            time.sleep(min(interval, left))
-            job = answer(partial(self.get, job_id), reconnect_timeout=reconnect_timeout, deadline=deadline)
+        shown = [show for show in (on_update, ProgressLine() if progress else None) if show is not None]
+
+        def update(job: Job) -> None:
+            for show in shown:
+                show(job)
+
+        return wait_until_done(
+            self.get,
+            job_id,
+            timeout=timeout,
+            interval=interval,
+            reconnect_timeout=reconnect_timeout,
+            on_update=update,
+        )
 
     def events(
         self, job_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = RECONNECT_SECONDS
