@@ -7,8 +7,17 @@ from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel
 
-Part = str | os.PathLike[str] | Mapping[str, Any]
-"""A URI, a name or a local path, or an object with the fields of the API."""
+from ttm_client.models.jobs import Architecture, JobSummary, Recipe, Upload
+from ttm_client.models.resources import RegisteredDataset, RegisteredTeacher
+from ttm_client.references import StudyReference, with_references
+
+Named = str | JobSummary | Upload | RegisteredTeacher | RegisteredDataset
+"""A URI or a name, or a response that has one."""
+
+Part = Named | Architecture | os.PathLike[str] | Mapping[str, Any]
+"""A URI, a name or a local path, a response that has one of these, or an object with the fields of the API. A job is
+its student.
+"""
 
 
 class JobOptions(TypedDict, total=False):
@@ -98,8 +107,8 @@ class WebhookChanges(TypedDict, total=False):
 
 class JobFilters(TypedDict, total=False):
     """Which jobs a list or a change of several jobs selects: `name` is a part of the name in any case, `teacher` and
-    `dataset` are URIs or names in the registry such as `dataset:pets`, `owner` is the name of a key, `study` the id of
-    a study.
+    `dataset` are URIs, names in the registry such as `dataset:pets`, or responses that have one of these, `owner` is
+    the name of a key, `study` a study, its id or its name.
 
     >>> filters: JobFilters = {"dataset": dataset, "created_after": "2020-01-01T00:00:00Z"}
     >>> len(list(client.jobs.list(**filters)))
@@ -107,10 +116,10 @@ class JobFilters(TypedDict, total=False):
     """
 
     name: str
-    teacher: str
-    dataset: str
+    teacher: Named
+    dataset: Named
     owner: str
-    study: str
+    study: StudyReference
     created_after: datetime | str
     created_before: datetime | str
 
@@ -146,15 +155,16 @@ def as_query(filters: JobFilters) -> dict[str, str]:
     if unknown:
         known = ", ".join(("states", "tags", *JobFilters.__annotations__))
         raise TypeError(f"There is no filter {unknown[0]!r}. Filters are {known}.")
-    for name, value in filters.items():
+    values: dict[str, Any] = with_references(filters)
+    for name, value in values.items():
         if not isinstance(value, str | datetime):
             advice = ": omit it" if value is None else ""
             raise TypeError(f"The filter {name!r} cannot be {type(value).__name__}{advice}.")
-    return {name: as_time(value) for name, value in filters.items()}  # type: ignore[arg-type]
+    return {name: as_time(value) for name, value in values.items()}
 
 
 def spec_of(
-    dataset: Part, student: Part | None, teacher: Part | None, recipe: str | None, options: JobOptions
+    dataset: Part, student: Part | None, teacher: Part | None, recipe: str | Recipe | None, options: JobOptions
 ) -> dict[str, Any]:
     """The body of `POST /jobs`."""
     parts = {"dataset": dataset, "student": student, "teacher": teacher, "recipe": recipe}

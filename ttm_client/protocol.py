@@ -78,11 +78,6 @@ def idempotency_key() -> dict[str, str]:
     return {"Idempotency-Key": str(uuid4())}
 
 
-def job_path(job_id: str) -> str:
-    """The path of a job."""
-    return f"/jobs/{segment(job_id)}"
-
-
 def segment(reference: str) -> str:
     """An id or name as a segment of a path. Raises TypeError unless it is a string, and InvalidRequest for an empty one
     and for dots, with which the path would be that of another resource.
@@ -108,11 +103,16 @@ def number_segment(number: int) -> str:
         raise TypeError(f"Expected an integer, not {number!r}.") from None
 
 
+def version_number(version: int | None) -> int:
+    """The version of a registered name to delete. Raises TypeError without one."""
+    if version is None:
+        raise TypeError("Name the version to delete, or pass the registered teacher or dataset itself.")
+    return version
+
+
 def _check_text(reference: object) -> None:
     if not isinstance(reference, str):
-        kind = type(reference).__name__
-        advice = ": pass its `id`" if hasattr(reference, "id") else ""
-        raise TypeError(f"Expected an id or a name, which is a string, not {kind}{advice}.")
+        raise TypeError(f"Expected a name, which is a string, not {type(reference).__name__}.")
 
 
 def fits_in_path(reference: str) -> bool:

@@ -205,7 +205,7 @@ def test_non_idempotent_requests_are_not_retried(pauses: list[float]) -> None:
     with scripted([(503, {})]) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with Client(f"http://127.0.0.1:{server.server_port}") as client, pytest.raises(Unavailable):
-            client.jobs.cancel("x")
+            client.jobs.cancel(new_id())
         server.shutdown()
     assert pauses == []
 

@@ -8,7 +8,7 @@ from ttm_client.asynchronous.polling import answer
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import InvalidRequest, NotFound
 from ttm_client.models.jobs import Job
-from ttm_client.protocol import job_path
+from ttm_client.references import JobReference
 
 # The request overlaps the bytes already received by this many. A mismatch means the log of another attempt, or a log
 # without its beginning.
@@ -17,8 +17,8 @@ _OVERLAP = 64
 
 async def follow_log(
     transport: AsyncTransport,
-    job_id: str,
-    get: Callable[[str], Awaitable[Job]],
+    reference: JobReference,
+    get: Callable[[JobReference], Awaitable[Job]],
     *,
     interval: float,
     reconnect_timeout: float,
@@ -26,7 +26,8 @@ async def follow_log(
     """Yields complete lines as they arrive, until the job has ended."""
     known = b""
     total, waiting = 0, b""
-    job = await get(job_id)
+    job = await get(reference)
+    job_id = job.id
     while True:
         found, again = await answer(
             partial(_after, transport, job_id, total, known), reconnect_timeout=reconnect_timeout, deadline=None
@@ -53,7 +54,7 @@ async def _after(transport: AsyncTransport, job_id: str, total: int, known: byte
     """Returns the bytes after the first `total`, which end with `known`, and whether the log was replaced."""
     try:
         response = await transport.request(
-            "GET", job_path(job_id) + "/log", headers={"Range": f"bytes={total - len(known)}-"}
+            "GET", f"/jobs/{job_id}/log", headers={"Range": f"bytes={total - len(known)}-"}
         )
     except NotFound:
         return b"", False

@@ -26,6 +26,10 @@ event loop: create one in each `asyncio.run()`. Threads can share a `Client`. `C
 The client retries idempotent requests up to five times while the service is unavailable or busy, after the delay in
 `Retry-After` (at most 60 s). Submissions carry an `Idempotency-Key`, so they are retried as well.
 
+Every method that takes a job or a study accepts its id, a unique prefix of the id, its unique name, or a response that
+describes it, such as the result of `client.jobs.create`. Other resources are given by id or name, or as a response.
+Specs accept responses as well: `teacher=upload`, `dataset=registered`, `student=architecture`.
+
 In the examples, `client` is a connected `Client`; `queued`, `running`, `failed` and `done` are jobs in those states;
 `dataset` is a dataset's address, `trained` the path of a student, `image` a PIL image, and `busy` a client of an
 overloaded service. In examples of studies, `study` is a study that has succeeded. The service has one idle worker and

@@ -7,7 +7,7 @@ from functools import partial
 
 from ttm_client.errors import InvalidRequest, NotFound
 from ttm_client.models.jobs import Job
-from ttm_client.protocol import job_path
+from ttm_client.references import JobReference
 from ttm_client.synchronous.polling import answer
 from ttm_client.synchronous.transport import Transport
 
@@ -18,8 +18,8 @@ _OVERLAP = 64
 
 def follow_log(
     transport: Transport,
-    job_id: str,
-    get: Callable[[str], Job],
+    reference: JobReference,
+    get: Callable[[JobReference], Job],
     *,
     interval: float,
     reconnect_timeout: float,
@@ -27,7 +27,8 @@ def follow_log(
     """Yields complete lines as they arrive, until the job has ended."""
     known = b""
     total, waiting = 0, b""
-    job = get(job_id)
+    job = get(reference)
+    job_id = job.id
     while True:
         found, again = answer(
             partial(_after, transport, job_id, total, known), reconnect_timeout=reconnect_timeout, deadline=None
@@ -53,9 +54,7 @@ def follow_log(
 def _after(transport: Transport, job_id: str, total: int, known: bytes) -> tuple[bytes, bool]:
     """Returns the bytes after the first `total`, which end with `known`, and whether the log was replaced."""
     try:
-        response = transport.request(
-            "GET", job_path(job_id) + "/log", headers={"Range": f"bytes={total - len(known)}-"}
-        )
+        response = transport.request("GET", f"/jobs/{job_id}/log", headers={"Range": f"bytes={total - len(known)}-"})
     except NotFound:
         return b"", False
     except InvalidRequest as error:

@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from ttm_client.local_files import folder_uri, local_paths, replace_paths
+from ttm_client.references import with_references
 from ttm_client.synchronous.resources.inputs.uploads import Uploads
 from ttm_client.synchronous.transport import Transport
 
 
 def with_uploads(transport: Transport, spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec with local paths replaced by URIs. Raises FileNotFoundError for a path that does not exist."""
+    """The spec with local paths and responses replaced by URIs. Raises FileNotFoundError for a path that does not
+    exist.
+    """
+    spec = with_references(spec)
     uploads = Uploads(transport)
     uris = {path: folder_uri(path) or (uploads.ensure(Path(path).expanduser())).uri for path in local_paths(spec)}
     return replace_paths(spec, uris.__getitem__)

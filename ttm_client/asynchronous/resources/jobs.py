@@ -12,17 +12,19 @@ from ttm_client.asynchronous.logs import follow_log
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.polling import wait_until_done
 from ttm_client.asynchronous.push import push
+from ttm_client.asynchronous.references import find_job, job_id, job_path, study_id
 from ttm_client.asynchronous.specs import with_uploads
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.hub.publish import Destination, require_hub
 from ttm_client.local_files import image_type
 from ttm_client.models.comparisons import Comparison
 from ttm_client.models.damage import DamageImage, DamageReport, Prediction
-from ttm_client.models.jobs import Artifact, Attempt, BulkResult, Dryrun, Job, JobEvent, JobSummary, MetricPoint
+from ttm_client.models.jobs import Artifact, Attempt, BulkResult, Dryrun, Job, JobEvent, JobSummary, MetricPoint, Recipe
 from ttm_client.models.metrics import Metrics
 from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_body, as_query, items, spec_of
 from ttm_client.progress import ProgressLine
-from ttm_client.protocol import RECONNECT_SECONDS, Advance, Params, fits_in_path, job_path, number_segment, only_id
+from ttm_client.protocol import RECONNECT_SECONDS, Advance, Params, number_segment
+from ttm_client.references import JobReference, job_reference, only_named
 from ttm_client.responses import read, read_field, read_header, read_items, read_object
 
 _MAX_BULK = 100
@@ -45,7 +47,7 @@ class AsyncJobs:
         dataset: Part,
         student: Part | None = None,
         teacher: Part | None = None,
-        recipe: str | None = None,
+        recipe: str | Recipe | None = None,
         **options: Unpack[JobOptions],
     ) -> Job:
         """Submits a job. Each part is a string, or an object with the fields of the API.
@@ -75,7 +77,7 @@ class AsyncJobs:
         dataset: Part,
         student: Part | None = None,
         teacher: Part | None = None,
-        recipe: str | None = None,
+        recipe: str | Recipe | None = None,
         **options: Unpack[JobOptions],
     ) -> Dryrun:
         """Checks a job without submitting it. Takes the arguments of `create` and raises the same errors.
@@ -92,18 +94,15 @@ class AsyncJobs:
         answer = await self._transport.request("POST", "/jobs/validate", body=spec, once=True)
         return read(Dryrun, answer)
 
-    async def get(self, job_id: str) -> Job:
-        """Returns the job with this id, unique id prefix or unique name. Raises NotFound if none exists.
+    async def get(self, job: JobReference) -> Job:
+        """Returns a job. Like all methods, takes its id, a unique prefix of the id, its unique name, or a response that
+        describes the job. Raises NotFound if it does not exist, and Conflict if several jobs match.
 
         >>> job = await client.jobs.get(done.id)
         >>> job.state, job.accuracy.change_points
         ('succeeded', -3.0)
         """
-        if not fits_in_path(job_id):
-            # No name is empty, and an empty filter would list all jobs.
-            ids = [job.id async for job in self.list(name=job_id) if job.name == job_id] if job_id else []
-            job_id = only_id(ids, "job", job_id)
-        return await self._job("GET", job_path(job_id))
+        return await find_job(self._transport, job)
 
     async def list(
         self, *, states: Iterable[str] = (), tags: Iterable[str] = (), **filters: Unpack[JobFilters]
@@ -116,37 +115,39 @@ class AsyncJobs:
         >>> [job.state async for job in client.jobs.list(states=("running", "failed"))]
         ['running', 'failed']
         """
-        params: Params = {"limit": 100, "state": items(states), "tag": items(tags), **as_query(filters)}
+        query = as_query(await self._with_study_id(filters))
+        params: Params = {"limit": 100, "state": items(states), "tag": items(tags), **query}
         async for item in pages(self._transport, JobSummary, "/jobs", params):
             yield item
 
-    async def cancel(self, job_id: str) -> Job:
+    async def cancel(self, job: JobReference) -> Job:
         """Cancels a job. Calling it again has no effect. Raises Conflict if the job has ended.
 
         >>> job = await client.jobs.cancel(queued.id)
         >>> job.state
         'cancelled'
         """
-        return await self._job("POST", job_path(job_id) + "/cancel")
+        return await self._job("POST", await self._path(job) + "/cancel")
 
-    async def cancel_many(self, job_ids: Iterable[str]) -> tuple[BulkResult, ...]:
-        """Cancels several jobs, 100 per request. A job that does not exist or has ended has an `error` in its result.
+    async def cancel_many(self, jobs: Iterable[JobReference]) -> tuple[BulkResult, ...]:
+        """Cancels several jobs, 100 per request. A job that has ended or was deleted has an `error` in its
+        result. Raises NotFound, before any change, for a name that no job has.
 
         >>> [result.error["code"] for result in await client.jobs.cancel_many([done.id])]
         ['job_not_cancellable']
         """
-        return await self._change_many("/jobs/cancel", job_ids, {})
+        return await self._change_many("/jobs/cancel", jobs, {})
 
     async def tag_many(
-        self, job_ids: Iterable[str], *, add: Iterable[str] = (), remove: Iterable[str] = ()
+        self, jobs: Iterable[JobReference], *, add: Iterable[str] = (), remove: Iterable[str] = ()
     ) -> tuple[BulkResult, ...]:
-        """Adds and removes tags of several jobs, 100 per request. A job that does not exist has an `error` in its
-        result.
+        """Adds and removes tags of several jobs, 100 per request. A job that was deleted has an `error` in its result.
+        Raises NotFound, before any change, for a name that no job has.
 
         >>> [result.tags for result in await client.jobs.tag_many([done.id], add=["table1"])]
         [('table1',)]
         """
-        return await self._change_many("/jobs/tag", job_ids, {"add": items(add), "remove": items(remove)})
+        return await self._change_many("/jobs/tag", jobs, {"add": items(add), "remove": items(remove)})
 
     async def cancel_matching(
         self,
@@ -162,7 +163,8 @@ class AsyncJobs:
         >>> [result.id == queued.id for result in await client.jobs.cancel_matching(states=("queued",), dry_run=True)]
         [True]
         """
-        return await self._change_matching("/jobs/cancel", as_body(states, tags, filters), {"dry_run": dry_run})
+        selected = as_body(states, tags, await self._with_study_id(filters))
+        return await self._change_matching("/jobs/cancel", selected, {"dry_run": dry_run})
 
     async def tag_matching(
         self,
@@ -181,7 +183,12 @@ class AsyncJobs:
         [('check',)]
         """
         changes = {"add": items(add), "remove": items(remove), "dry_run": dry_run}
-        return await self._change_matching("/jobs/tag", as_body(states, tags, filters), changes)
+        selected = as_body(states, tags, await self._with_study_id(filters))
+        return await self._change_matching("/jobs/tag", selected, changes)
+
+    async def _with_study_id(self, filters: JobFilters) -> JobFilters:
+        study = filters.get("study")
+        return filters if study is None else {**filters, "study": await study_id(self._transport, study)}
 
     async def _change_matching(
         self, path: str, selected: dict[str, Any], changes: dict[str, Any]
@@ -196,8 +203,10 @@ class AsyncJobs:
             if cursor is None:
                 return results
 
-    async def _change_many(self, path: str, job_ids: Iterable[str], changes: dict[str, Any]) -> tuple[BulkResult, ...]:
-        ids = items(job_ids)
+    async def _change_many(
+        self, path: str, jobs: Iterable[JobReference], changes: dict[str, Any]
+    ) -> tuple[BulkResult, ...]:
+        ids = [await job_id(self._transport, job) for job in items(jobs)]
         results: tuple[BulkResult, ...] = ()
         for start in range(0, len(ids), _MAX_BULK):
             body = {"jobs": ids[start : start + _MAX_BULK], **changes}
@@ -205,16 +214,16 @@ class AsyncJobs:
             results += read_items(BulkResult, response)
         return results
 
-    async def pause(self, job_id: str) -> Job:
+    async def pause(self, job: JobReference) -> Job:
         """Stops a running job at a checkpoint. Raises Conflict unless the job is running or queued.
 
         >>> job = await client.jobs.pause(running.id)
         >>> job.state
         'pausing'
         """
-        return await self._job("POST", job_path(job_id) + "/pause")
+        return await self._job("POST", await self._path(job) + "/pause")
 
-    async def resume(self, job_id: str) -> Job:
+    async def resume(self, job: JobReference) -> Job:
         """Queues a paused job again. Raises Conflict unless the job is paused.
 
         >>> job = await client.jobs.pause(queued.id)
@@ -222,36 +231,36 @@ class AsyncJobs:
         >>> job.state
         'queued'
         """
-        return await self._job("POST", job_path(job_id) + "/resume")
+        return await self._job("POST", await self._path(job) + "/resume")
 
-    async def retry(self, job_id: str) -> Job:
+    async def retry(self, job: JobReference) -> Job:
         """Submits a new job with the spec of a failed or cancelled job. Raises Conflict in any other state.
 
         >>> job = await client.jobs.retry(failed.id)
         >>> job.state, job.retry_of == failed.id
         ('queued', True)
         """
-        return await self._job("POST", job_path(job_id) + "/retry", once=True)
+        return await self._job("POST", await self._path(job) + "/retry", once=True)
 
-    async def update(self, job_id: str, **changes: Unpack[JobChanges]) -> Job:
+    async def update(self, job: JobReference, **changes: Unpack[JobChanges]) -> Job:
         """Changes `name` or `tags` in any state. Omitted fields keep their values.
 
         >>> job = await client.jobs.update(done.id, name="pets, third try")
         >>> job.name
         'pets, third try'
         """
-        return await self._job("PATCH", job_path(job_id), changes)
+        return await self._job("PATCH", await self._path(job), changes)
 
-    async def delete(self, job_id: str) -> None:
+    async def delete(self, job: JobReference) -> None:
         """Deletes a job that has ended, with its artifacts. Raises Conflict in any other state.
 
         >>> await client.jobs.delete(failed.id)
         """
-        await self._transport.request("DELETE", job_path(job_id))
+        await self._transport.request("DELETE", await self._path(job))
 
     async def wait(
         self,
-        job_id: str,
+        job: JobReference,
         timeout: float | None = None,
         on_update: Callable[[Job], None] | None = None,
         *,
@@ -278,15 +287,15 @@ class AsyncJobs:
 
         return await wait_until_done(
             self.get,
-            job_id,
+            job_reference(job),
             timeout=timeout,
             interval=interval,
             reconnect_timeout=reconnect_timeout,
             on_update=update,
         )
 
-    def events(
-        self, job_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = RECONNECT_SECONDS
+    async def events(
+        self, job: JobReference, *, last_event_id: str | None = None, reconnect_timeout: float = RECONNECT_SECONDS
     ) -> AsyncIterator[JobEvent]:
         """Yields each event of a job once and in order, across dropped connections, until the job has ended.
 
@@ -296,50 +305,49 @@ class AsyncJobs:
         >>> [event.data["state"] async for event in client.jobs.events(done.id) if event.kind == "state"]
         ['queued', 'running', 'succeeded']
         """
-        path = job_path(job_id) + "/events"
-        return follow(self._transport, path, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
+        path = await self._path(job) + "/events"
+        events = follow(self._transport, path, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
+        async for event in events:
+            yield event
 
-    async def metrics(self, job_id: str, *, names: Iterable[str] = (), after_step: int | None = None) -> Metrics:
+    async def metrics(self, job: JobReference, *, names: Iterable[str] = (), after_step: int | None = None) -> Metrics:
         """Returns the metrics of a job by step: only `names` and only after `after_step`, if given. `.to_frame()`
-        converts
-        them to pandas.
+        converts them to pandas.
 
         >>> metrics = await client.jobs.metrics(done.id, names=("train/loss",))
         >>> [(point.step, point.values) for point in metrics]
         [(1, {'train/loss': 1.0}), (2, {'train/loss': 0.5})]
         """
         found = Metrics()
+        path = await self._path(job) + "/metrics"
         while True:
-            response = await self._transport.request(
-                "GET",
-                job_path(job_id) + "/metrics",
-                params={"name": items(names), "after_step": after_step, "limit": 1000},
-            )
+            params: Params = {"name": items(names), "after_step": after_step, "limit": 1000}
+            response = await self._transport.request("GET", path, params=params)
             found += read_items(MetricPoint, response)
             if not read_field(response, "has_more"):
                 return found
             after_step = read_field(response, "next_after_step")
 
-    async def attempts(self, job_id: str) -> tuple[Attempt, ...]:
+    async def attempts(self, job: JobReference) -> tuple[Attempt, ...]:
         """Returns the attempts of a job, oldest first.
 
         >>> [(attempt.number, attempt.outcome) for attempt in await client.jobs.attempts(done.id)]
         [(1, 'succeeded')]
         """
-        response = await self._transport.request("GET", job_path(job_id) + "/attempts")
+        response = await self._transport.request("GET", await self._path(job) + "/attempts")
         return read_items(Attempt, response)
 
-    async def log(self, job_id: str) -> str:
+    async def log(self, job: JobReference) -> str:
         """Returns the trainer's log of the newest attempt. Raises NotFound while it is empty.
 
         >>> await client.jobs.log(done.id)
         'step 1\\n'
         """
-        response = await self._transport.request("GET", job_path(job_id) + "/log")
+        response = await self._transport.request("GET", await self._path(job) + "/log")
         return response.text
 
     def follow_log(
-        self, job_id: str, *, interval: float = 2.0, reconnect_timeout: float = RECONNECT_SECONDS
+        self, job: JobReference, *, interval: float = 2.0, reconnect_timeout: float = RECONNECT_SECONDS
     ) -> AsyncIterator[str]:
         """Yields complete lines of the trainer's log as they arrive, until the job has ended. Polls every `interval`
         seconds. The log of a later attempt follows that of an earlier one.
@@ -351,22 +359,23 @@ class AsyncJobs:
         ...     print(lines.rstrip())
         step 1
         """
-        return follow_log(self._transport, job_id, self.get, interval=interval, reconnect_timeout=reconnect_timeout)
+        return follow_log(self._transport, job, self.get, interval=interval, reconnect_timeout=reconnect_timeout)
 
-    async def report(self, job_id: str) -> dict[str, Any]:
+    async def report(self, job: JobReference) -> dict[str, Any]:
         """Returns the report of a job that succeeded: accuracy, size, cost and latency of student and teacher.
 
         >>> report = await client.jobs.report(done.id)
         >>> report["student"]["parameters"]
         11689512
         """
-        response = await self._transport.request("GET", job_path(job_id) + "/report")
+        response = await self._transport.request("GET", await self._path(job) + "/report")
         return read_object(response)
 
-    async def compare(self, *job_ids: str | Iterable[str], baseline: str | None = None) -> Comparison:
-        """Compares 2 to 20 jobs, each given by id, unique id prefix or unique name, or in a list of these. Jobs that
-        differ only in their seed form a group. `baseline` is the job whose group the others are compared with; the most
-        accurate by default.
+    async def compare(
+        self, *jobs: JobReference | Iterable[JobReference], baseline: JobReference | None = None
+    ) -> Comparison:
+        """Compares 2 to 20 jobs, given one by one or in a list. Jobs that differ only in their seed form a group.
+        `baseline` is the job whose group the others are compared with; the most accurate by default.
 
         Raises NotFound if a job does not exist.
 
@@ -374,13 +383,11 @@ class AsyncJobs:
         >>> [job.id for job in comparison.jobs] == [done.id, queued.id]
         True
         """
-        names = [name for part in job_ids for name in items(part)]
-        ids = [(await self.get(name)).id for name in names]
-        pinned = None if baseline is None else (await self.get(baseline)).id
-        params: Params = {"job": ids, "baseline": pinned}
+        ids = [await job_id(self._transport, job) for part in jobs for job in items(part)]
+        params: Params = {"job": ids, "baseline": await self._id(baseline)}
         return read(Comparison, await self._transport.request("GET", "/comparisons", params=params))
 
-    async def damage(self, job_id: str, *, against: str | None = None) -> DamageReport:
+    async def damage(self, job: JobReference, *, against: JobReference | None = None) -> DamageReport:
         """Returns what the student lost against its teacher, or against the student of job `against`.
 
         Raises NotFound without a damage report, and Conflict if the jobs were evaluated on different data.
@@ -389,15 +396,15 @@ class AsyncJobs:
         >>> report.classes[0].retention_percent < 100
         True
         """
-        path = job_path(job_id) + "/damage"
-        response = await self._transport.request("GET", path, params={"against": against})
+        path = await self._path(job) + "/damage"
+        response = await self._transport.request("GET", path, params={"against": await self._id(against)})
         return read(DamageReport, response)
 
     async def damage_images(
         self,
-        job_id: str,
+        job: JobReference,
         *,
-        against: str | None = None,
+        against: JobReference | None = None,
         outcome: str | None = None,
         class_name: str | None = None,
         sort: str | None = None,
@@ -408,20 +415,23 @@ class AsyncJobs:
         >>> [image.outcome async for image in client.jobs.damage_images(distilled, outcome="gained")][:1]
         ['gained']
         """
-        params: Params = {"limit": 200, "against": against, "outcome": outcome, "class": class_name, "sort": sort}
-        async for item in pages(self._transport, DamageImage, job_path(job_id) + "/damage/images", params):
+        path = await self._path(job) + "/damage/images"
+        other = await self._id(against)
+        params: Params = {"limit": 200, "against": other, "outcome": outcome, "class": class_name, "sort": sort}
+        async for item in pages(self._transport, DamageImage, path, params):
             yield item
 
-    async def damage_image(self, job_id: str, number: int) -> bytes:
+    async def damage_image(self, job: JobReference, number: int) -> bytes:
         """Returns the thumbnail of an image of the gallery, as PNG or JPEG.
 
         >>> (await client.jobs.damage_image(distilled, 0))[1:4]
         b'PNG'
         """
-        response = await self._transport.request("GET", f"{job_path(job_id)}/damage/images/{number_segment(number)}")
+        image = number_segment(number)
+        response = await self._transport.request("GET", f"{await self._path(job)}/damage/images/{image}")
         return response.content
 
-    async def predict(self, job_id: str, image: str | os.PathLike[str]) -> Prediction:
+    async def predict(self, job: JobReference, image: str | os.PathLike[str]) -> Prediction:
         """Classifies an image file with the student, and with its int8 file and its teacher where the job has them.
 
         The image is PNG, JPEG, WebP, GIF, BMP or TIFF. Raises InvalidRequest if it cannot be decoded.
@@ -433,21 +443,21 @@ class AsyncJobs:
         path = Path(image)
         content = await asyncio.to_thread(path.read_bytes)
         response = await self._transport.request(
-            "POST", job_path(job_id) + "/predict", content=content, headers={"Content-Type": image_type(path)}
+            "POST", await self._path(job) + "/predict", content=content, headers={"Content-Type": image_type(path)}
         )
         return read(Prediction, response)
 
-    async def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
+    async def artifacts(self, job: JobReference) -> tuple[Artifact, ...]:
         """Returns the files that a job produced.
 
         >>> [artifact.name for artifact in await client.jobs.artifacts(done.id)]
         ['report.json', 'student.safetensors', 'trainer.log']
         """
-        response = await self._transport.request("GET", job_path(job_id) + "/artifacts")
+        response = await self._transport.request("GET", await self._path(job) + "/artifacts")
         return read_items(Artifact, response)
 
     async def download_student(
-        self, job_id: str, path: str | os.PathLike[str], progress: Advance | None = None
+        self, job: JobReference, path: str | os.PathLike[str], progress: Advance | None = None
     ) -> Path:
         """Downloads the trained student to `path`; see `download_artifact`. Raises Conflict unless the job succeeded.
 
@@ -455,7 +465,7 @@ class AsyncJobs:
         >>> path.stat().st_size
         1280000
         """
-        href = job_path(job_id) + "/student"
+        href = await self._path(job) + "/student"
         # Requests one byte instead of HEAD: an error response to HEAD has no body with the reason.
         first = await self._transport.request("GET", href, params={"redirect": "false"}, headers={"Range": "bytes=0-0"})
         return await download(
@@ -468,10 +478,10 @@ class AsyncJobs:
         )
 
     async def download_artifact(
-        self, job_id: str, artifact: Artifact, path: str | os.PathLike[str], progress: Advance | None = None
+        self, job: JobReference, artifact: Artifact | str, path: str | os.PathLike[str], progress: Advance | None = None
     ) -> Path:
-        """Downloads an artifact to `path`: resumes an interrupted download, verifies the SHA-256, then renames the
-        file.
+        """Downloads an artifact or the one with this name to `path`: resumes an interrupted download, verifies the
+        SHA-256, then renames the file.
 
         `progress` is called with the bytes received and the total. ChecksumMismatch leaves no file.
 
@@ -479,13 +489,14 @@ class AsyncJobs:
         >>> await client.jobs.download_artifact(done.id, report, "out/report.json")
         PosixPath('out/report.json')
         """
+        found = artifact if isinstance(artifact, Artifact) else only_named(await self.artifacts(job), artifact)
         return await download(
-            self._transport, artifact.href, Path(path), sha256=artifact.sha256, size=artifact.size, progress=progress
+            self._transport, found.href, Path(path), sha256=found.sha256, size=found.size, progress=progress
         )
 
     async def push(
         self,
-        job_id: str,
+        job: JobReference,
         repository: str,
         *,
         public: bool = False,
@@ -505,8 +516,14 @@ class AsyncJobs:
         """
         token = await asyncio.to_thread(require_hub)
         to = Destination(repository.removeprefix("hf:"), revision, public)
-        job = await self.get(job_id)
-        return await push(self._transport, job, to, message=message, token=token, progress=progress)
+        found = await self.get(job)
+        return await push(self._transport, found, to, message=message, token=token, progress=progress)
+
+    async def _path(self, job: JobReference) -> str:
+        return await job_path(self._transport, job)
+
+    async def _id(self, job: JobReference | None) -> str | None:
+        return None if job is None else await job_id(self._transport, job)
 
     async def _job(self, method: str, path: str, body: Any = None, *, once: bool = False) -> Job:
         response = await self._transport.request(method, path, body=body, once=once)

@@ -7,6 +7,7 @@ from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import Key, NewKey
 from ttm_client.options import KeyScope, as_time
 from ttm_client.protocol import segment
+from ttm_client.references import key_id
 from ttm_client.responses import read, read_items
 
 
@@ -54,11 +55,11 @@ class AsyncKeys:
         for item in read_items(Key, response):
             yield item
 
-    async def revoke(self, key_id: str) -> None:
+    async def revoke(self, key: str | Key) -> None:
         """Revokes a key immediately. Raises NotFound if it does not exist.
 
         >>> key = await client.keys.create("nightly", scope="admin")
         >>> async with AsyncClient(api_key=key.secret) as client_with_key:
         ...     await client_with_key.keys.revoke(key.id)
         """
-        await self._transport.request("DELETE", "/keys/" + segment(key_id))
+        await self._transport.request("DELETE", "/keys/" + segment(key_id(key)))

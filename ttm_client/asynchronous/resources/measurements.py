@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ttm_client.asynchronous.download import download
+from ttm_client.asynchronous.references import job_id, job_path
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.base import ApiModel
 from ttm_client.models.measurements import Device, JobMeasurements, Measurement, MeasurementRequest
-from ttm_client.protocol import job_path, segment
+from ttm_client.protocol import segment
+from ttm_client.references import JobReference, device_name, request_id
 from ttm_client.responses import read, read_items
 
 
@@ -27,16 +29,16 @@ class AsyncMeasurements:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def list(self, job_id: str) -> JobMeasurements:
+    async def list(self, job: JobReference) -> JobMeasurements:
         """Returns the measurements of all devices, and the file to ship on each. Raises NotFound.
 
         >>> (await client.measurements.list(done.id)).recommendations
         ()
         """
-        response = await self._transport.request("GET", job_path(job_id) + "/measurements")
+        response = await self._transport.request("GET", await job_path(self._transport, job) + "/measurements")
         return read(JobMeasurements, response)
 
-    async def create(self, job_id: str, *, artifact: str, device: str, values: Mapping[str, Any]) -> Measurement:
+    async def create(self, job: JobReference, *, artifact: str, device: str, values: Mapping[str, Any]) -> Measurement:
         """Adds a measurement of an artifact on a device; replaces an earlier one of the same batch size and threads.
 
         `values` has the fields of `ttm_measure.Measurement`. Needs a key with scope `measure` or `submit`. Raises
@@ -49,7 +51,9 @@ class AsyncMeasurements:
         /sha256
         """
         body = {"artifact": artifact, "device": device, **values}
-        response = await self._transport.request("POST", job_path(job_id) + "/measurements", body=body)
+        response = await self._transport.request(
+            "POST", await job_path(self._transport, job) + "/measurements", body=body
+        )
         return read(Measurement, response)
 
 
@@ -75,7 +79,7 @@ class AsyncDevices:
             yield item
 
     async def request(
-        self, device: str, job_id: str, *, batches: Sequence[int] = (1, 32)
+        self, device: str | Device, job: JobReference, *, batches: Sequence[int] = (1, 32)
     ) -> tuple[MeasurementRequest, ...]:
         """Asks a device's agent (`ttm bench --agent`) to measure a job's ONNX artifacts, with one thread and with all
         cores. Raises NotFound for a job without ONNX artifacts.
@@ -86,11 +90,11 @@ class AsyncDevices:
         ...     print(error.code)
         artifact_not_found
         """
-        body = {"job_id": job_id, "batches": [*batches]}
+        body = {"job_id": await job_id(self._transport, job), "batches": [*batches]}
         response = await self._transport.request("POST", _path(device) + "/requests", body=body)
         return read_items(MeasurementRequest, response)
 
-    async def claim(self, device: str) -> MeasurementRequest | None:
+    async def claim(self, device: str | Device) -> MeasurementRequest | None:
         """Claims the oldest request of a device for ten minutes; None if there is none. For agents.
 
         >>> await client.devices.claim("pi5")
@@ -106,7 +110,9 @@ class AsyncDevices:
         """
         return await download(self._transport, work.href, Path(path), sha256=work.sha256, size=work.size)
 
-    async def complete(self, device: str, request_id: str, values: Mapping[str, Any]) -> MeasurementRequest:
+    async def complete(
+        self, device: str | Device, request: str | MeasurementRequest, values: Mapping[str, Any]
+    ) -> MeasurementRequest:
         """Posts the result of a request; `values` has the fields of `ttm_measure.Measurement`. Raises NotFound, and
         InvalidRequest for another file or inconsistent numbers.
 
@@ -116,10 +122,10 @@ class AsyncDevices:
         ...     print(error.errors[0].pointer)
         /sha256
         """
-        response = await self._transport.request("POST", _request_path(device, request_id) + "/result", body=values)
+        response = await self._transport.request("POST", _request_path(device, request) + "/result", body=values)
         return read(MeasurementRequest, response)
 
-    async def fail(self, device: str, request_id: str, error: str) -> MeasurementRequest:
+    async def fail(self, device: str | Device, request: str | MeasurementRequest, error: str) -> MeasurementRequest:
         """Reports why the file of a request was not measured. Raises NotFound.
 
         >>> try:
@@ -128,14 +134,14 @@ class AsyncDevices:
         ...     print(error.code)
         measurement_request_not_found
         """
-        path = _request_path(device, request_id) + "/failure"
+        path = _request_path(device, request) + "/failure"
         response = await self._transport.request("POST", path, body={"error": error})
         return read(MeasurementRequest, response)
 
 
-def _path(device: str) -> str:
-    return "/devices/" + segment(device)
+def _path(device: str | Device) -> str:
+    return "/devices/" + segment(device_name(device))
 
 
-def _request_path(device: str, request_id: str) -> str:
-    return f"{_path(device)}/requests/{segment(request_id)}"
+def _request_path(device: str | Device, request: str | MeasurementRequest) -> str:
+    return f"{_path(device)}/requests/{segment(request_id(request))}"

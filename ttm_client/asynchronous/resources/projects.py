@@ -7,6 +7,7 @@ from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import ProjectSources
 from ttm_client.options import items
 from ttm_client.protocol import segment
+from ttm_client.references import project_name
 from ttm_client.responses import read
 
 
@@ -21,7 +22,7 @@ class AsyncProjects:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def sources(self, project: str) -> ProjectSources:
+    async def sources(self, project: str | ProjectSources) -> ProjectSources:
         """Returns what the jobs of the project may read. Raises NotFound if it does not exist, or if it is neither the
         key's project nor the key is one of the project `default`.
 
@@ -33,7 +34,7 @@ class AsyncProjects:
 
     async def restrict(
         self,
-        project: str,
+        project: str | ProjectSources,
         *,
         data_roots: Sequence[str | os.PathLike[str]] = (),
         origins: Sequence[str] = (),
@@ -56,7 +57,7 @@ class AsyncProjects:
         response = await self._transport.request("PUT", _path(project), body=body)
         return read(ProjectSources, response)
 
-    async def unrestrict(self, project: str) -> None:
+    async def unrestrict(self, project: str | ProjectSources) -> None:
         """Allows the jobs of the project all sources of the service. Raises NotFound if it does not exist.
 
         >>> await client.projects.restrict("vision")
@@ -66,5 +67,5 @@ class AsyncProjects:
         await self._transport.request("DELETE", _path(project))
 
 
-def _path(project: str) -> str:
-    return f"/projects/{segment(project)}/sources"
+def _path(project: str | ProjectSources) -> str:
+    return f"/projects/{segment(project_name(project))}/sources"

@@ -8,9 +8,11 @@ from typing import Any, Unpack
 from ttm_client.asynchronous.events import follow
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.polling import wait_until_done
+from ttm_client.asynchronous.references import find_study, study_path
 from ttm_client.asynchronous.resources.jobs import AsyncJobs
 from ttm_client.asynchronous.specs import with_uploads
 from ttm_client.asynchronous.transport import AsyncTransport
+from ttm_client.errors import NotFound
 from ttm_client.models.jobs import JobEvent
 from ttm_client.models.studies import (
     Study,
@@ -22,7 +24,8 @@ from ttm_client.models.studies import (
     StudySummary,
 )
 from ttm_client.options import Part, StudyOptions, items, study_of
-from ttm_client.protocol import RECONNECT_SECONDS, Advance, Params, fits_in_path, only_id, segment
+from ttm_client.protocol import RECONNECT_SECONDS, Advance, Params
+from ttm_client.references import StudyReference, study_reference
 from ttm_client.responses import read, read_items
 
 
@@ -56,7 +59,7 @@ class AsyncStudies:
         'most_accurate'
         """
         spec = await with_uploads(self._transport, study_of(dataset, teacher, limits, options))
-        return await self._study("POST", "", spec, once=True)
+        return await self._study("POST", "/studies", spec, once=True)
 
     async def validate(
         self, *, teacher: Part, dataset: Part, limits: Mapping[str, Any], **options: Unpack[StudyOptions]
@@ -73,16 +76,14 @@ class AsyncStudies:
         response = await self._transport.request("POST", "/studies/validate", body=spec, once=True)
         return read(StudyPlan, response)
 
-    async def get(self, study_id: str) -> Study:
-        """Returns the study with this id, unique id prefix or unique name. Raises NotFound if none exists.
+    async def get(self, study: StudyReference) -> Study:
+        """Returns a study. Like all methods, takes its id, a unique prefix of the id, its unique name, or a response
+        that describes the study. Raises NotFound if it does not exist, and Conflict if several studies match.
 
         >>> (await client.studies.get(study.id)).state
         'succeeded'
         """
-        if not fits_in_path(study_id):
-            ids = [study.id async for study in self.list() if study.name == study_id] if study_id else []
-            study_id = only_id(ids, "study", study_id)
-        return await self._study("GET", _path(study_id))
+        return await find_study(self._transport, study)
 
     async def list(self, *, states: Iterable[str] = ()) -> AsyncIterator[StudySummary]:
         """Yields studies, newest first, in any of `states`. Pages are requested as needed.
@@ -96,7 +97,7 @@ class AsyncStudies:
 
     async def wait(
         self,
-        study_id: str,
+        study: StudyReference,
         timeout: float | None = None,
         on_update: Callable[[Study], None] | None = None,
         *,
@@ -115,15 +116,15 @@ class AsyncStudies:
         """
         return await wait_until_done(
             self.get,
-            study_id,
+            study_reference(study),
             timeout=timeout,
             interval=interval,
             reconnect_timeout=reconnect_timeout,
             on_update=on_update or (lambda study: None),
         )
 
-    def events(
-        self, study_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = RECONNECT_SECONDS
+    async def events(
+        self, study: StudyReference, *, last_event_id: str | None = None, reconnect_timeout: float = RECONNECT_SECONDS
     ) -> AsyncIterator[JobEvent]:
         """Yields each event of a study once and in order, across dropped connections, until the study has ended.
 
@@ -133,19 +134,21 @@ class AsyncStudies:
         >>> [event.data["stage"] async for event in client.studies.events(study.id) if event.kind == "stage"]
         ['teacher', 'rungs', 'finals', 'baseline', 'result']
         """
-        path = f"/studies{_path(study_id)}/events"
-        return follow(self._transport, path, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
+        path = f"{await self._path(study)}/events"
+        events = follow(self._transport, path, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
+        async for event in events:
+            yield event
 
-    async def candidates(self, study_id: str) -> tuple[StudyCandidate, ...]:
+    async def candidates(self, study: StudyReference) -> tuple[StudyCandidate, ...]:
         """Returns the candidates of a study by number.
 
         >>> [candidate.parameters for candidate in await client.studies.candidates(study.id)][:2]
         [83892, 181108]
         """
-        response = await self._transport.request("GET", f"/studies{_path(study_id)}/candidates")
+        response = await self._transport.request("GET", f"{await self._path(study)}/candidates")
         return read_items(StudyCandidate, response)
 
-    async def front(self, study_id: str) -> tuple[StudyOption, ...]:
+    async def front(self, study: StudyReference) -> tuple[StudyOption, ...]:
         """Returns the files of the finalists that no other matches or exceeds in accuracy, size and latency, the
         smallest first. Empty until the study has ended.
 
@@ -153,46 +156,46 @@ class AsyncStudies:
         >>> front[0].bytes < front[-1].bytes
         True
         """
-        response = await self._transport.request("GET", f"/studies{_path(study_id)}/front")
+        response = await self._transport.request("GET", f"{await self._path(study)}/front")
         return read_items(StudyOption, response)
 
-    async def recommendation(self, study_id: str) -> StudyRecommendation:
+    async def recommendation(self, study: StudyReference) -> StudyRecommendation:
         """Returns the recommended student. Raises Conflict until the study has ended.
 
         >>> (await client.studies.recommendation(study.id)).meets_limits
         True
         """
-        response = await self._transport.request("GET", f"/studies{_path(study_id)}/recommendation")
+        response = await self._transport.request("GET", f"{await self._path(study)}/recommendation")
         return read(StudyRecommendation, response)
 
-    async def replay(self, study_id: str) -> StudyReplay:
+    async def replay(self, study: StudyReference) -> StudyReplay:
         """Computes the decisions of a study again from its stored results, and compares them.
 
         >>> (await client.studies.replay(study.id)).agrees
         True
         """
-        response = await self._transport.request("GET", f"/studies{_path(study_id)}/replay")
+        response = await self._transport.request("GET", f"{await self._path(study)}/replay")
         return read(StudyReplay, response)
 
-    async def cancel(self, study_id: str) -> Study:
+    async def cancel(self, study: StudyReference) -> Study:
         """Cancels a study and its jobs. Calling it again has no effect. Raises Conflict if the study has ended.
 
         >>> created = await client.studies.create(teacher="job:" + done.id, dataset=dataset, limits={"retention": 0.9})
         >>> (await client.studies.cancel(created.id)).state
         'cancelled'
         """
-        return await self._study("POST", _path(study_id) + "/cancel")
+        return await self._study("POST", await self._path(study) + "/cancel")
 
-    async def pause(self, study_id: str) -> Study:
+    async def pause(self, study: StudyReference) -> Study:
         """Pauses a study and its jobs. Raises Conflict unless the study is running.
 
         >>> created = await client.studies.create(teacher="job:" + done.id, dataset=dataset, limits={"retention": 0.9})
         >>> (await client.studies.pause(created.id)).state
         'paused'
         """
-        return await self._study("POST", _path(study_id) + "/pause")
+        return await self._study("POST", await self._path(study) + "/pause")
 
-    async def resume(self, study_id: str) -> Study:
+    async def resume(self, study: StudyReference) -> Study:
         """Continues a paused study. Raises Conflict unless the study is paused.
 
         >>> created = await client.studies.create(teacher="job:" + done.id, dataset=dataset, limits={"retention": 0.9})
@@ -200,31 +203,34 @@ class AsyncStudies:
         >>> (await client.studies.resume(paused.id)).state
         'running'
         """
-        return await self._study("POST", _path(study_id) + "/resume")
+        return await self._study("POST", await self._path(study) + "/resume")
 
-    async def delete(self, study_id: str) -> None:
+    async def delete(self, study: StudyReference) -> None:
         """Deletes a study that has ended, with its jobs. Raises Conflict in any other state.
 
         >>> await client.studies.delete(study.id)
         """
-        await self._transport.request("DELETE", "/studies" + _path(study_id))
+        await self._transport.request("DELETE", await self._path(study))
 
     async def download_student(
-        self, study_id: str, path: str | os.PathLike[str], progress: Advance | None = None
+        self, study: StudyReference, path: str | os.PathLike[str], progress: Advance | None = None
     ) -> Path:
-        """Downloads the recommended student to `path`. Raises Conflict until the study has ended.
+        """Downloads the recommended student to `path`. Raises Conflict until the study has ended, and NotFound if no
+        job trained the student or the job was deleted.
 
         >>> path = await client.studies.download_student(study.id, "student.safetensors")
         >>> path.stat().st_size
         1280000
         """
-        found = await self.recommendation(study_id)
-        return await AsyncJobs(self._transport).download_student(found.job or "", path, progress)
+        found = await self.recommendation(study)
+        if found.job is None:
+            detail = "There is no file: no job trained the recommended student, or the job was deleted."
+            raise NotFound(status=404, code="job_not_found", title="Not Found", detail=detail)
+        return await AsyncJobs(self._transport).download_student(found.job, path, progress)
+
+    async def _path(self, study: StudyReference) -> str:
+        return await study_path(self._transport, study)
 
     async def _study(self, method: str, path: str, body: Any = None, *, once: bool = False) -> Study:
-        response = await self._transport.request(method, "/studies" + path, body=body, once=once)
+        response = await self._transport.request(method, path, body=body, once=once)
         return read(Study, response)
-
-
-def _path(study_id: str) -> str:
-    return "/" + segment(study_id)

@@ -11,6 +11,7 @@ from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import Delivery, NewWebhook, Webhook
 from ttm_client.options import WebhookChanges, as_time, items
 from ttm_client.protocol import segment
+from ttm_client.references import delivery_id, webhook_id
 from ttm_client.responses import read, read_field, read_items
 
 
@@ -46,16 +47,16 @@ class AsyncWebhooks:
         for item in read_items(Webhook, await self._send("GET", "")):
             yield item
 
-    async def get(self, webhook_id: str) -> Webhook:
+    async def get(self, webhook: str | Webhook) -> Webhook:
         """Returns a webhook. Raises NotFound if it does not exist.
 
         >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
         >>> (await client.webhooks.get(webhook.id)).failing_since is None
         True
         """
-        return read(Webhook, await self._send("GET", _path(webhook_id)))
+        return read(Webhook, await self._send("GET", _path(webhook)))
 
-    async def update(self, webhook_id: str, **changes: Unpack[WebhookChanges]) -> Webhook:
+    async def update(self, webhook: str | Webhook, **changes: Unpack[WebhookChanges]) -> Webhook:
         """Changes `url`, `events`, `description` or `enabled`. Omitted fields keep their values.
 
         >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
@@ -63,35 +64,35 @@ class AsyncWebhooks:
         >>> changed.enabled, changed.url
         (False, 'https://hooks.example.org/ttm')
         """
-        return read(Webhook, await self._send("PATCH", _path(webhook_id), _as_body(changes)))
+        return read(Webhook, await self._send("PATCH", _path(webhook), _as_body(changes)))
 
-    async def delete(self, webhook_id: str) -> None:
+    async def delete(self, webhook: str | Webhook) -> None:
         """Deletes a webhook and its deliveries.
 
         >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
         >>> await client.webhooks.delete(webhook.id)
         """
-        await self._send("DELETE", _path(webhook_id))
+        await self._send("DELETE", _path(webhook))
 
-    async def rotate(self, webhook_id: str) -> NewWebhook:
+    async def rotate(self, webhook: str | Webhook) -> NewWebhook:
         """Creates a new secret. For one day, messages are signed with the old secret as well.
 
         >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
         >>> (await client.webhooks.rotate(webhook.id)).secret == webhook.secret
         False
         """
-        return read(NewWebhook, await self._send("POST", _path(webhook_id) + "/rotate"))
+        return read(NewWebhook, await self._send("POST", _path(webhook) + "/rotate"))
 
-    async def ping(self, webhook_id: str) -> Delivery:
+    async def ping(self, webhook: str | Webhook) -> Delivery:
         """Sends a `webhook.ping`. The result appears in the deliveries within seconds.
 
         >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
         >>> (await client.webhooks.ping(webhook.id)).event
         'webhook.ping'
         """
-        return read(Delivery, await self._send("POST", _path(webhook_id) + "/ping"))
+        return read(Delivery, await self._send("POST", _path(webhook) + "/ping"))
 
-    async def deliveries(self, webhook_id: str) -> AsyncIterator[Delivery]:
+    async def deliveries(self, webhook: str | Webhook) -> AsyncIterator[Delivery]:
         """Yields a webhook's deliveries, newest first. Pages are requested as needed.
 
         >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
@@ -99,11 +100,11 @@ class AsyncWebhooks:
         >>> [each.id == delivery.id async for each in client.webhooks.deliveries(webhook.id)]
         [True]
         """
-        path = f"/webhooks{_path(webhook_id)}/deliveries"
+        path = f"/webhooks{_path(webhook)}/deliveries"
         async for item in pages(self._transport, Delivery, path, {"limit": 100}):
             yield item
 
-    async def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
+    async def redeliver(self, webhook: str | Webhook, delivery: str | Delivery) -> Delivery:
         """Sends a delivery again with the same id and body, whether or not it arrived.
 
         >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
@@ -111,10 +112,10 @@ class AsyncWebhooks:
         >>> (await client.webhooks.redeliver(webhook.id, delivery.id)).id == delivery.id
         True
         """
-        path = f"{_path(webhook_id)}/deliveries{_path(delivery_id)}/redeliver"
+        path = f"{_path(webhook)}/deliveries/{segment(delivery_id(delivery))}/redeliver"
         return read(Delivery, await self._send("POST", path))
 
-    async def replay(self, webhook_id: str, *, since: datetime | str) -> int:
+    async def replay(self, webhook: str | Webhook, *, since: datetime | str) -> int:
         """Sends the failed deliveries since a time again, with the same ids and bodies. Returns their number, at most
         1000.
 
@@ -123,7 +124,7 @@ class AsyncWebhooks:
         >>> await client.webhooks.replay(webhook.id, since=datetime(2027, 1, 1, tzinfo=timezone.utc))
         0
         """
-        path = f"/webhooks{_path(webhook_id)}/replay"
+        path = f"/webhooks{_path(webhook)}/replay"
         response = await self._transport.request("POST", path, params={"since": as_time(since)})
         return int(read_field(response, "deliveries"))
 
@@ -135,5 +136,5 @@ def _as_body(changes: WebhookChanges) -> dict[str, Any]:
     return {name: items(value) if name == "events" else value for name, value in changes.items()}  # type: ignore[arg-type]
 
 
-def _path(webhook_id: str) -> str:
-    return "/" + segment(webhook_id)
+def _path(webhook: str | Webhook) -> str:
+    return "/" + segment(webhook_id(webhook))

@@ -23,8 +23,7 @@ def damage(
 ) -> None:
     """Show what the student lost: retention per class and the confusions that grew."""
     with service(url) as client:
-        other = client.jobs.get(against).id if against is not None else None
-        report = client.jobs.damage(client.jobs.get(job_id).id, against=other)
+        report = client.jobs.damage(job_id, against=against)
     if json:
         print_json(report)
         return
@@ -48,7 +47,7 @@ def predict(
     if not image.is_file():
         fail(f"There is no file {image}.", USAGE)
     with service(url) as client:
-        answer = client.jobs.predict(client.jobs.get(job_id).id, image)
+        answer = client.jobs.predict(job_id, image)
     if json:
         print_json(answer)
         return

@@ -1,6 +1,5 @@
 """`ttm show`."""
 
-import re
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -9,8 +8,7 @@ import typer
 from ttm_client import Attempt, Client, Job, Measurement, TeacherCheck
 from ttm_client.cli.completion import job_ids
 from ttm_client.cli.output import JsonOption, UrlOption, duration, print_json, print_rows, service
-
-_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+from ttm_client.references import is_id
 
 JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", help="The job's id, a unique prefix of it, or its name.", autocompletion=job_ids)
@@ -40,12 +38,7 @@ def show(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -
 
 def full_id(client: Client, reference: str) -> str:
     """The id of the job with this id, id prefix or name."""
-    return reference if is_full_id(reference) else client.jobs.get(reference).id
-
-
-def is_full_id(reference: str) -> bool:
-    """Whether a reference is a complete id, which needs no request to the service."""
-    return _ID.fullmatch(reference) is not None
+    return reference if is_id(reference) else client.jobs.get(reference).id
 
 
 def describe(job: Job) -> list[tuple[str, str]]:

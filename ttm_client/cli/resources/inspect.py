@@ -42,7 +42,7 @@ def inspect(
             with transfer(f"uploading {path.name}", quiet=json) as progress:
                 uri = client.uploads.ensure(path, progress).uri
         found = client.uploads.inspect(
-            uri.removeprefix("upload:"),
+            uri,
             architecture=architecture,
             checkpoint_key=checkpoint_key,
             image_size=image_size,

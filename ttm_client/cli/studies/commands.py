@@ -24,7 +24,7 @@ from ttm_client.cli.output import (
 from ttm_client.cli.resources.views import ViewOption, filters_of
 from ttm_client.cli.studies import tables
 from ttm_client.cli.studies.submit import submit
-from ttm_client.cli.studies.watch import StudyArgument, full_id, watch
+from ttm_client.cli.studies.watch import StudyArgument, watch
 from ttm_client.models.studies import Study
 
 app = typer.Typer(help="Studies: find the student that meets limits.", no_args_is_help=True)
@@ -62,7 +62,7 @@ def show(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = Non
 def candidates(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Show the candidates of a study, with the reason why a candidate was excluded."""
     with service(url) as client:
-        found = client.studies.candidates(full_id(client, study_id))
+        found = client.studies.candidates(study_id)
     if json:
         print_json(found)
     else:
@@ -92,7 +92,7 @@ def download(
     if output.is_dir():
         output /= "student.safetensors"
     with service(url) as client, transfer(output.name, quiet=json) as progress:
-        client.studies.download_student(full_id(client, study_id), output, progress)
+        client.studies.download_student(study_id, output, progress)
     if json:
         print_json({"path": output})
     else:
@@ -102,7 +102,7 @@ def download(
 def replay(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Compute the decisions of a study again from its stored results. The exit code is 1 if they differ."""
     with service(url) as client:
-        found = client.studies.replay(full_id(client, study_id))
+        found = client.studies.replay(study_id)
     if json:
         print_json(found)
     if not found.agrees:
@@ -115,19 +115,19 @@ def replay(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = N
 def cancel(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Cancel a study and its jobs."""
     with service(url) as client:
-        _print_state(client.studies.cancel(full_id(client, study_id)), json=json)
+        _print_state(client.studies.cancel(study_id), json=json)
 
 
 def pause(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Pause a study and its jobs, which save a checkpoint."""
     with service(url) as client:
-        _print_state(client.studies.pause(full_id(client, study_id)), json=json)
+        _print_state(client.studies.pause(study_id), json=json)
 
 
 def resume(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Continue a paused study."""
     with service(url) as client:
-        _print_state(client.studies.resume(full_id(client, study_id)), json=json)
+        _print_state(client.studies.resume(study_id), json=json)
 
 
 def delete(

@@ -15,12 +15,12 @@ from rich.text import Text
 
 from ttm_client import Client
 from ttm_client.cli.completion import study_ids
-from ttm_client.cli.jobs.show import is_full_id
 from ttm_client.cli.output import FAILED, JsonOption, UrlOption, messages, print_json, print_rows, service
 from ttm_client.cli.studies.tables import best_accuracy, describe, percent
 from ttm_client.cli.text import neutralized
 from ttm_client.models.studies import Study, StudyCandidate
 from ttm_client.protocol import RECONNECT_SECONDS
+from ttm_client.references import is_id
 from ttm_client.synchronous.polling import answer
 
 StudyArgument = Annotated[
@@ -43,7 +43,7 @@ def watch(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = No
 
 def full_id(client: Client, reference: str) -> str:
     """The id of the study with this id, id prefix or name."""
-    return reference if is_full_id(reference) else client.studies.get(reference).id
+    return reference if is_id(reference) else client.studies.get(reference).id
 
 
 def follow(client: Client, study_id: str, *, json: bool) -> None:

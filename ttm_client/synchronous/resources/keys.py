@@ -7,6 +7,7 @@ from datetime import datetime
 from ttm_client.models.resources import Key, NewKey
 from ttm_client.options import KeyScope, as_time
 from ttm_client.protocol import segment
+from ttm_client.references import key_id
 from ttm_client.responses import read, read_items
 from ttm_client.synchronous.transport import Transport
 
@@ -52,11 +53,11 @@ class Keys:
         response = self._transport.request("GET", "/keys")
         yield from read_items(Key, response)
 
-    def revoke(self, key_id: str) -> None:
+    def revoke(self, key: str | Key) -> None:
         """Revokes a key immediately. Raises NotFound if it does not exist.
 
         >>> key = client.keys.create("nightly", scope="admin")
         >>> with Client(api_key=key.secret) as client_with_key:
         ...     client_with_key.keys.revoke(key.id)
         """
-        self._transport.request("DELETE", "/keys/" + segment(key_id))
+        self._transport.request("DELETE", "/keys/" + segment(key_id(key)))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ttm_client.models.resources import ProjectSources
 from ttm_client.options import items
 from ttm_client.protocol import segment
+from ttm_client.references import project_name
 from ttm_client.responses import read
 from ttm_client.synchronous.transport import Transport
 
@@ -22,7 +23,7 @@ class Projects:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def sources(self, project: str) -> ProjectSources:
+    def sources(self, project: str | ProjectSources) -> ProjectSources:
         """Returns what the jobs of the project may read. Raises NotFound if it does not exist, or if it is neither the
         key's project nor the key is one of the project `default`.
 
@@ -34,7 +35,7 @@ class Projects:
 
     def restrict(
         self,
-        project: str,
+        project: str | ProjectSources,
         *,
         data_roots: Sequence[str | os.PathLike[str]] = (),
         origins: Sequence[str] = (),
@@ -57,7 +58,7 @@ class Projects:
         response = self._transport.request("PUT", _path(project), body=body)
         return read(ProjectSources, response)
 
-    def unrestrict(self, project: str) -> None:
+    def unrestrict(self, project: str | ProjectSources) -> None:
         """Allows the jobs of the project all sources of the service. Raises NotFound if it does not exist.
 
         >>> client.projects.restrict("vision")
@@ -67,5 +68,5 @@ class Projects:
         self._transport.request("DELETE", _path(project))
 
 
-def _path(project: str) -> str:
-    return f"/projects/{segment(project)}/sources"
+def _path(project: str | ProjectSources) -> str:
+    return f"/projects/{segment(project_name(project))}/sources"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
+from ttm_client.errors import NotFound
 from ttm_client.models.jobs import JobEvent
 from ttm_client.models.studies import (
     Study,
@@ -17,11 +18,13 @@ from ttm_client.models.studies import (
     StudySummary,
 )
 from ttm_client.options import Part, StudyOptions, items, study_of
-from ttm_client.protocol import RECONNECT_SECONDS, Advance, Params, fits_in_path, only_id, segment
+from ttm_client.protocol import RECONNECT_SECONDS, Advance, Params
+from ttm_client.references import StudyReference, study_reference
 from ttm_client.responses import read, read_items
 from ttm_client.synchronous.events import follow
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.polling import wait_until_done
+from ttm_client.synchronous.references import find_study, study_path
 from ttm_client.synchronous.resources.jobs import Jobs
 from ttm_client.synchronous.specs import with_uploads
 from ttm_client.synchronous.transport import Transport
@@ -57,7 +60,7 @@ class Studies:
         'most_accurate'
         """
         spec = with_uploads(self._transport, study_of(dataset, teacher, limits, options))
-        return self._study("POST", "", spec, once=True)
+        return self._study("POST", "/studies", spec, once=True)
 
     def validate(
         self, *, teacher: Part, dataset: Part, limits: Mapping[str, Any], **options: Unpack[StudyOptions]
@@ -74,16 +77,14 @@ class Studies:
         response = self._transport.request("POST", "/studies/validate", body=spec, once=True)
         return read(StudyPlan, response)
 
-    def get(self, study_id: str) -> Study:
-        """Returns the study with this id, unique id prefix or unique name. Raises NotFound if none exists.
+    def get(self, study: StudyReference) -> Study:
+        """Returns a study. Like all methods, takes its id, a unique prefix of the id, its unique name, or a response
+        that describes the study. Raises NotFound if it does not exist, and Conflict if several studies match.
 
         >>> (client.studies.get(study.id)).state
         'succeeded'
         """
-        if not fits_in_path(study_id):
-            ids = [study.id for study in self.list() if study.name == study_id] if study_id else []
-            study_id = only_id(ids, "study", study_id)
-        return self._study("GET", _path(study_id))
+        return find_study(self._transport, study)
 
     def list(self, *, states: Iterable[str] = ()) -> Iterator[StudySummary]:
         """Yields studies, newest first, in any of `states`. Pages are requested as needed.
@@ -96,7 +97,7 @@ class Studies:
 
     def wait(
         self,
-        study_id: str,
+        study: StudyReference,
         timeout: float | None = None,
         on_update: Callable[[Study], None] | None = None,
         *,
@@ -115,7 +116,7 @@ class Studies:
         """
         return wait_until_done(
             self.get,
-            study_id,
+            study_reference(study),
             timeout=timeout,
             interval=interval,
             reconnect_timeout=reconnect_timeout,
@@ -123,7 +124,7 @@ class Studies:
         )
 
     def events(
-        self, study_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = RECONNECT_SECONDS
+        self, study: StudyReference, *, last_event_id: str | None = None, reconnect_timeout: float = RECONNECT_SECONDS
     ) -> Iterator[JobEvent]:
         """Yields each event of a study once and in order, across dropped connections, until the study has ended.
 
@@ -133,19 +134,20 @@ class Studies:
         >>> [event.data["stage"] for event in client.studies.events(study.id) if event.kind == "stage"]
         ['teacher', 'rungs', 'finals', 'baseline', 'result']
         """
-        path = f"/studies{_path(study_id)}/events"
-        return follow(self._transport, path, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
+        path = f"{self._path(study)}/events"
+        events = follow(self._transport, path, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
+        yield from events
 
-    def candidates(self, study_id: str) -> tuple[StudyCandidate, ...]:
+    def candidates(self, study: StudyReference) -> tuple[StudyCandidate, ...]:
         """Returns the candidates of a study by number.
 
         >>> [candidate.parameters for candidate in client.studies.candidates(study.id)][:2]
         [83892, 181108]
         """
-        response = self._transport.request("GET", f"/studies{_path(study_id)}/candidates")
+        response = self._transport.request("GET", f"{self._path(study)}/candidates")
         return read_items(StudyCandidate, response)
 
-    def front(self, study_id: str) -> tuple[StudyOption, ...]:
+    def front(self, study: StudyReference) -> tuple[StudyOption, ...]:
         """Returns the files of the finalists that no other matches or exceeds in accuracy, size and latency, the
         smallest first. Empty until the study has ended.
 
@@ -153,46 +155,46 @@ class Studies:
         >>> front[0].bytes < front[-1].bytes
         True
         """
-        response = self._transport.request("GET", f"/studies{_path(study_id)}/front")
+        response = self._transport.request("GET", f"{self._path(study)}/front")
         return read_items(StudyOption, response)
 
-    def recommendation(self, study_id: str) -> StudyRecommendation:
+    def recommendation(self, study: StudyReference) -> StudyRecommendation:
         """Returns the recommended student. Raises Conflict until the study has ended.
 
         >>> (client.studies.recommendation(study.id)).meets_limits
         True
         """
-        response = self._transport.request("GET", f"/studies{_path(study_id)}/recommendation")
+        response = self._transport.request("GET", f"{self._path(study)}/recommendation")
         return read(StudyRecommendation, response)
 
-    def replay(self, study_id: str) -> StudyReplay:
+    def replay(self, study: StudyReference) -> StudyReplay:
         """Computes the decisions of a study again from its stored results, and compares them.
 
         >>> (client.studies.replay(study.id)).agrees
         True
         """
-        response = self._transport.request("GET", f"/studies{_path(study_id)}/replay")
+        response = self._transport.request("GET", f"{self._path(study)}/replay")
         return read(StudyReplay, response)
 
-    def cancel(self, study_id: str) -> Study:
+    def cancel(self, study: StudyReference) -> Study:
         """Cancels a study and its jobs. Calling it again has no effect. Raises Conflict if the study has ended.
 
         >>> created = client.studies.create(teacher="job:" + done.id, dataset=dataset, limits={"retention": 0.9})
         >>> (client.studies.cancel(created.id)).state
         'cancelled'
         """
-        return self._study("POST", _path(study_id) + "/cancel")
+        return self._study("POST", self._path(study) + "/cancel")
 
-    def pause(self, study_id: str) -> Study:
+    def pause(self, study: StudyReference) -> Study:
         """Pauses a study and its jobs. Raises Conflict unless the study is running.
 
         >>> created = client.studies.create(teacher="job:" + done.id, dataset=dataset, limits={"retention": 0.9})
         >>> (client.studies.pause(created.id)).state
         'paused'
         """
-        return self._study("POST", _path(study_id) + "/pause")
+        return self._study("POST", self._path(study) + "/pause")
 
-    def resume(self, study_id: str) -> Study:
+    def resume(self, study: StudyReference) -> Study:
         """Continues a paused study. Raises Conflict unless the study is paused.
 
         >>> created = client.studies.create(teacher="job:" + done.id, dataset=dataset, limits={"retention": 0.9})
@@ -200,29 +202,34 @@ class Studies:
         >>> (client.studies.resume(paused.id)).state
         'running'
         """
-        return self._study("POST", _path(study_id) + "/resume")
+        return self._study("POST", self._path(study) + "/resume")
 
-    def delete(self, study_id: str) -> None:
+    def delete(self, study: StudyReference) -> None:
         """Deletes a study that has ended, with its jobs. Raises Conflict in any other state.
 
         >>> client.studies.delete(study.id)
         """
-        self._transport.request("DELETE", "/studies" + _path(study_id))
+        self._transport.request("DELETE", self._path(study))
 
-    def download_student(self, study_id: str, path: str | os.PathLike[str], progress: Advance | None = None) -> Path:
-        """Downloads the recommended student to `path`. Raises Conflict until the study has ended.
+    def download_student(
+        self, study: StudyReference, path: str | os.PathLike[str], progress: Advance | None = None
+    ) -> Path:
+        """Downloads the recommended student to `path`. Raises Conflict until the study has ended, and NotFound if no
+        job trained the student or the job was deleted.
 
         >>> path = client.studies.download_student(study.id, "student.safetensors")
         >>> path.stat().st_size
         1280000
         """
-        found = self.recommendation(study_id)
-        return Jobs(self._transport).download_student(found.job or "", path, progress)
+        found = self.recommendation(study)
+        if found.job is None:
+            detail = "There is no file: no job trained the recommended student, or the job was deleted."
+            raise NotFound(status=404, code="job_not_found", title="Not Found", detail=detail)
+        return Jobs(self._transport).download_student(found.job, path, progress)
+
+    def _path(self, study: StudyReference) -> str:
+        return study_path(self._transport, study)
 
     def _study(self, method: str, path: str, body: Any = None, *, once: bool = False) -> Study:
-        response = self._transport.request(method, "/studies" + path, body=body, once=once)
+        response = self._transport.request(method, path, body=body, once=once)
         return read(Study, response)
-
-
-def _path(study_id: str) -> str:
-    return "/" + segment(study_id)

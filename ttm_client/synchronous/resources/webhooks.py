@@ -10,6 +10,7 @@ import httpx2
 from ttm_client.models.resources import Delivery, NewWebhook, Webhook
 from ttm_client.options import WebhookChanges, as_time, items
 from ttm_client.protocol import segment
+from ttm_client.references import delivery_id, webhook_id
 from ttm_client.responses import read, read_field, read_items
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.transport import Transport
@@ -46,16 +47,16 @@ class Webhooks:
         """
         yield from read_items(Webhook, self._send("GET", ""))
 
-    def get(self, webhook_id: str) -> Webhook:
+    def get(self, webhook: str | Webhook) -> Webhook:
         """Returns a webhook. Raises NotFound if it does not exist.
 
         >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
         >>> (client.webhooks.get(webhook.id)).failing_since is None
         True
         """
-        return read(Webhook, self._send("GET", _path(webhook_id)))
+        return read(Webhook, self._send("GET", _path(webhook)))
 
-    def update(self, webhook_id: str, **changes: Unpack[WebhookChanges]) -> Webhook:
+    def update(self, webhook: str | Webhook, **changes: Unpack[WebhookChanges]) -> Webhook:
         """Changes `url`, `events`, `description` or `enabled`. Omitted fields keep their values.
 
         >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
@@ -63,35 +64,35 @@ class Webhooks:
         >>> changed.enabled, changed.url
         (False, 'https://hooks.example.org/ttm')
         """
-        return read(Webhook, self._send("PATCH", _path(webhook_id), _as_body(changes)))
+        return read(Webhook, self._send("PATCH", _path(webhook), _as_body(changes)))
 
-    def delete(self, webhook_id: str) -> None:
+    def delete(self, webhook: str | Webhook) -> None:
         """Deletes a webhook and its deliveries.
 
         >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
         >>> client.webhooks.delete(webhook.id)
         """
-        self._send("DELETE", _path(webhook_id))
+        self._send("DELETE", _path(webhook))
 
-    def rotate(self, webhook_id: str) -> NewWebhook:
+    def rotate(self, webhook: str | Webhook) -> NewWebhook:
         """Creates a new secret. For one day, messages are signed with the old secret as well.
 
         >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
         >>> (client.webhooks.rotate(webhook.id)).secret == webhook.secret
         False
         """
-        return read(NewWebhook, self._send("POST", _path(webhook_id) + "/rotate"))
+        return read(NewWebhook, self._send("POST", _path(webhook) + "/rotate"))
 
-    def ping(self, webhook_id: str) -> Delivery:
+    def ping(self, webhook: str | Webhook) -> Delivery:
         """Sends a `webhook.ping`. The result appears in the deliveries within seconds.
 
         >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
         >>> (client.webhooks.ping(webhook.id)).event
         'webhook.ping'
         """
-        return read(Delivery, self._send("POST", _path(webhook_id) + "/ping"))
+        return read(Delivery, self._send("POST", _path(webhook) + "/ping"))
 
-    def deliveries(self, webhook_id: str) -> Iterator[Delivery]:
+    def deliveries(self, webhook: str | Webhook) -> Iterator[Delivery]:
         """Yields a webhook's deliveries, newest first. Pages are requested as needed.
 
         >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
@@ -99,10 +100,10 @@ class Webhooks:
         >>> [each.id == delivery.id for each in client.webhooks.deliveries(webhook.id)]
         [True]
         """
-        path = f"/webhooks{_path(webhook_id)}/deliveries"
+        path = f"/webhooks{_path(webhook)}/deliveries"
         yield from pages(self._transport, Delivery, path, {"limit": 100})
 
-    def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
+    def redeliver(self, webhook: str | Webhook, delivery: str | Delivery) -> Delivery:
         """Sends a delivery again with the same id and body, whether or not it arrived.
 
         >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
@@ -110,10 +111,10 @@ class Webhooks:
         >>> (client.webhooks.redeliver(webhook.id, delivery.id)).id == delivery.id
         True
         """
-        path = f"{_path(webhook_id)}/deliveries{_path(delivery_id)}/redeliver"
+        path = f"{_path(webhook)}/deliveries/{segment(delivery_id(delivery))}/redeliver"
         return read(Delivery, self._send("POST", path))
 
-    def replay(self, webhook_id: str, *, since: datetime | str) -> int:
+    def replay(self, webhook: str | Webhook, *, since: datetime | str) -> int:
         """Sends the failed deliveries since a time again, with the same ids and bodies. Returns their number, at most
         1000.
 
@@ -122,7 +123,7 @@ class Webhooks:
         >>> client.webhooks.replay(webhook.id, since=datetime(2027, 1, 1, tzinfo=timezone.utc))
         0
         """
-        path = f"/webhooks{_path(webhook_id)}/replay"
+        path = f"/webhooks{_path(webhook)}/replay"
         response = self._transport.request("POST", path, params={"since": as_time(since)})
         return int(read_field(response, "deliveries"))
 
@@ -134,5 +135,5 @@ def _as_body(changes: WebhookChanges) -> dict[str, Any]:
     return {name: items(value) if name == "events" else value for name, value in changes.items()}  # type: ignore[arg-type]
 
 
-def _path(webhook_id: str) -> str:
-    return "/" + segment(webhook_id)
+def _path(webhook: str | Webhook) -> str:
+    return "/" + segment(webhook_id(webhook))

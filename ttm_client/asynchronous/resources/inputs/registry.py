@@ -7,7 +7,8 @@ from ttm_client.asynchronous.specs import with_uploads
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import RegisteredDataset, RegisteredTeacher
 from ttm_client.options import Part
-from ttm_client.protocol import number_segment, segment
+from ttm_client.protocol import number_segment, segment, version_number
+from ttm_client.references import dataset_name, teacher_name
 from ttm_client.responses import read
 
 
@@ -46,7 +47,7 @@ class AsyncTeachers:
         async for item in pages(self._transport, RegisteredTeacher, "/teachers", {"limit": 200}):
             yield item
 
-    async def versions(self, name: str) -> AsyncIterator[RegisteredTeacher]:
+    async def versions(self, name: str | RegisteredTeacher) -> AsyncIterator[RegisteredTeacher]:
         """Yields all versions of a name, newest first. Raises NotFound if the name does not exist.
 
         >>> for _ in range(2):
@@ -54,27 +55,28 @@ class AsyncTeachers:
         >>> [each.version async for each in client.teachers.versions("pets")]
         [2, 1]
         """
-        path = _path("teachers", name) + "/versions"
+        path = _path("teachers", teacher_name(name)) + "/versions"
         async for item in pages(self._transport, RegisteredTeacher, path, {"limit": 200}):
             yield item
 
-    async def get(self, name: str, version: int | None = None) -> RegisteredTeacher:
+    async def get(self, name: str | RegisteredTeacher, version: int | None = None) -> RegisteredTeacher:
         """Returns a version of a name; the newest by default. Raises NotFound if it does not exist.
 
         >>> entry = await client.teachers.create("pets", "job:" + done.id)
         >>> (await client.teachers.get("pets")).version
         1
         """
-        response = await self._transport.request("GET", _path("teachers", name, version))
+        response = await self._transport.request("GET", _path("teachers", teacher_name(name), version))
         return read(RegisteredTeacher, response)
 
-    async def delete(self, name: str, version: int) -> None:
-        """Deletes a version. Existing jobs keep the resolved value.
+    async def delete(self, name: str | RegisteredTeacher, version: int | None = None) -> None:
+        """Deletes a teacher that was returned, or a `version` of a name. Existing jobs keep the resolved value.
 
         >>> entry = await client.teachers.create("pets", "job:" + done.id)
-        >>> await client.teachers.delete("pets", entry.version)
+        >>> await client.teachers.delete(entry)
         """
-        await self._transport.request("DELETE", _path("teachers", name, version))
+        number = name.version if version is None and isinstance(name, RegisteredTeacher) else version
+        await self._transport.request("DELETE", _path("teachers", teacher_name(name), version_number(number)))
 
 
 class AsyncDatasets:
@@ -112,7 +114,7 @@ class AsyncDatasets:
         async for item in pages(self._transport, RegisteredDataset, "/datasets", {"limit": 200}):
             yield item
 
-    async def versions(self, name: str) -> AsyncIterator[RegisteredDataset]:
+    async def versions(self, name: str | RegisteredDataset) -> AsyncIterator[RegisteredDataset]:
         """Yields all versions of a name, newest first. Raises NotFound if the name does not exist.
 
         >>> for _ in range(2):
@@ -120,27 +122,28 @@ class AsyncDatasets:
         >>> [each.version async for each in client.datasets.versions("pets")]
         [2, 1]
         """
-        path = _path("datasets", name) + "/versions"
+        path = _path("datasets", dataset_name(name)) + "/versions"
         async for item in pages(self._transport, RegisteredDataset, path, {"limit": 200}):
             yield item
 
-    async def get(self, name: str, version: int | None = None) -> RegisteredDataset:
+    async def get(self, name: str | RegisteredDataset, version: int | None = None) -> RegisteredDataset:
         """Returns a version of a name; the newest by default. Raises NotFound if it does not exist.
 
         >>> entry = await client.datasets.create("pets", dataset)
         >>> (await client.datasets.get("pets")).version
         1
         """
-        response = await self._transport.request("GET", _path("datasets", name, version))
+        response = await self._transport.request("GET", _path("datasets", dataset_name(name), version))
         return read(RegisteredDataset, response)
 
-    async def delete(self, name: str, version: int) -> None:
-        """Deletes a version. Existing jobs keep the resolved value.
+    async def delete(self, name: str | RegisteredDataset, version: int | None = None) -> None:
+        """Deletes a dataset that was returned, or a `version` of a name. Existing jobs keep the resolved value.
 
         >>> entry = await client.datasets.create("pets", dataset)
-        >>> await client.datasets.delete("pets", entry.version)
+        >>> await client.datasets.delete(entry)
         """
-        await self._transport.request("DELETE", _path("datasets", name, version))
+        number = name.version if version is None and isinstance(name, RegisteredDataset) else version
+        await self._transport.request("DELETE", _path("datasets", dataset_name(name), version_number(number)))
 
 
 def _path(kind: str, name: str, version: int | None = None) -> str:

@@ -14,6 +14,7 @@ from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
 from ttm_client.models.jobs import Inspection, Upload
 from ttm_client.protocol import RECONNECT_SECONDS, Advance, segment, sha256_of
+from ttm_client.references import UploadReference, upload_id
 from ttm_client.responses import read, read_header, read_items
 
 _CHUNK = 1 << 20
@@ -95,14 +96,14 @@ class AsyncUploads:
                 return upload
         return await self.create(path, progress)
 
-    async def get(self, upload_id: str) -> Upload:
+    async def get(self, upload: UploadReference) -> Upload:
         """Returns an upload. Raises NotFound if it does not exist.
 
         >>> upload = await client.uploads.create("teacher.safetensors")
         >>> await client.uploads.get(upload.id) == upload
         True
         """
-        response = await self._transport.request("GET", f"/uploads/{segment(upload_id)}")
+        response = await self._transport.request("GET", f"/uploads/{segment(upload_id(upload))}")
         return read(Upload, response)
 
     async def list(self) -> AsyncIterator[Upload]:
@@ -117,7 +118,7 @@ class AsyncUploads:
 
     async def inspect(
         self,
-        upload_id: str,
+        upload: UploadReference,
         *,
         architecture: str | None = None,
         key_map: dict[str, str] | None = None,
@@ -141,16 +142,16 @@ class AsyncUploads:
             "checkpoint_key": checkpoint_key,
             "image_size": image_size,
         }
-        response = await self._transport.request("POST", f"/uploads/{segment(upload_id)}/inspect", body=body)
+        response = await self._transport.request("POST", f"/uploads/{segment(upload_id(upload))}/inspect", body=body)
         return read(Inspection, response)
 
-    async def delete(self, upload_id: str) -> None:
+    async def delete(self, upload: UploadReference) -> None:
         """Deletes an upload. A job that refers to it and has not fetched it yet fails.
 
         >>> upload = await client.uploads.create("teacher.safetensors")
         >>> await client.uploads.delete(upload.id)
         """
-        await self._transport.request("DELETE", f"/uploads/{segment(upload_id)}")
+        await self._transport.request("DELETE", f"/uploads/{segment(upload_id(upload))}")
 
     async def _arrived(self, href: str) -> int:
         """Returns the number of bytes that the service has."""

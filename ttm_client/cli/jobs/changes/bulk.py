@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ttm_client import BulkResult, Client, JobFilters
+from ttm_client import BulkResult, JobFilters
 from ttm_client.cli.completion import job_ids, states
-from ttm_client.cli.jobs.show import full_id
 from ttm_client.cli.output import CONFLICT, JsonOption, UrlOption, console, messages, print_json, service
 
 _Jobs = Annotated[
@@ -20,7 +19,7 @@ _States = Annotated[
 _Tags = Annotated[list[str] | None, typer.Option("--tag", help="All jobs with this tag. Repeatable: all of the tags.")]
 _Name = Annotated[str | None, typer.Option(help="All jobs whose name contains this text.")]
 _Owner = Annotated[str | None, typer.Option(help="All jobs submitted with the API key of this name.")]
-_Study = Annotated[str | None, typer.Option(help="All jobs of the study with this id.")]
+_Study = Annotated[str | None, typer.Option(help="All jobs of this study: its id, a unique prefix of it, or its name.")]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the jobs without changing them.")]
 
 
@@ -43,11 +42,11 @@ def cancel(
     with service(url) as client:
         if jobs and len(jobs) == 1:
             # Its error is that of the command.
-            job = client.jobs.cancel(full_id(client, jobs[0]))
+            job = client.jobs.cancel(jobs[0])
             print_json(job) if json else console.print(f"{job.id} is {job.state}", highlight=False)
             return
         if jobs:
-            results = client.jobs.cancel_many(_full_ids(client, jobs))
+            results = client.jobs.cancel_many(jobs)
         else:
             results = client.jobs.cancel_matching(
                 states=tuple(state or ()), tags=tuple(tag or ()), dry_run=dry_run, **filters
@@ -73,7 +72,7 @@ def tag(
     _check_selection(jobs, state, with_tag, filters, dry_run=dry_run)
     with service(url) as client:
         if jobs:
-            results = client.jobs.tag_many(_full_ids(client, jobs), add=add or (), remove=remove or ())
+            results = client.jobs.tag_many(jobs, add=add or (), remove=remove or ())
         else:
             results = client.jobs.tag_matching(
                 add=add or (),
@@ -110,10 +109,6 @@ def _check_selection(
         raise typer.BadParameter("name jobs, or give at least one filter such as --state or --tag", param_hint="JOB")
     if jobs and dry_run:
         raise typer.BadParameter("needs a filter", param_hint="--dry-run")
-
-
-def _full_ids(client: Client, jobs: Sequence[str]) -> list[str]:
-    return [full_id(client, each) for each in jobs]
 
 
 def _print(results: Sequence[BulkResult], outcomes: Sequence[str], *, json: bool) -> None:

@@ -10,19 +10,19 @@ from ttm_client.cli.output import JsonOption, UrlOption, YesOption, console, del
 def pause(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Pause a job. A running job saves a checkpoint and frees its worker."""
     with service(url) as client:
-        _print_state(client.jobs.pause(full_id(client, job_id)), json=json)
+        _print_state(client.jobs.pause(job_id), json=json)
 
 
 def resume(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Resume a paused job from its last checkpoint."""
     with service(url) as client:
-        _print_state(client.jobs.resume(full_id(client, job_id)), json=json)
+        _print_state(client.jobs.resume(job_id), json=json)
 
 
 def retry(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Submit a failed or cancelled job again, as a new job."""
     with service(url) as client:
-        _print_state(client.jobs.retry(full_id(client, job_id)), json=json)
+        _print_state(client.jobs.retry(job_id), json=json)
 
 
 def delete(

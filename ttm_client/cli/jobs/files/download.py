@@ -33,8 +33,8 @@ def download(
     if everything and artifact is not None:
         raise typer.BadParameter("use either --all or --artifact", param_hint="--all")
     with service(url) as client:
-        job_id = full_id(client, job_id)
         if everything:
+            job_id = full_id(client, job_id)
             _download_all(client, job_id, output or Path(job_id), json=json)
             return
         name = artifact or "student.safetensors"
@@ -45,10 +45,7 @@ def download(
             if artifact is None:
                 client.jobs.download_student(job_id, path, progress)
             else:
-                wanted = [file for file in client.jobs.artifacts(job_id) if file.name == artifact]
-                if not wanted:
-                    fail(f"The job has no artifact {artifact!r}.", NOT_FOUND)
-                client.jobs.download_artifact(job_id, wanted[0], path, progress)
+                client.jobs.download_artifact(job_id, artifact, path, progress)
     if json:
         print_json({"path": path})
     else:

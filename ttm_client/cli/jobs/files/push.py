@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ttm_client.cli.jobs.show import JobArgument, full_id
+from ttm_client.cli.jobs.show import JobArgument
 from ttm_client.cli.output import FAILED, JsonOption, UrlOption, console, fail, print_json, service, transfer
 
 
@@ -33,7 +33,7 @@ def push(
     with service(url) as client, transfer("Downloading", quiet=json) as progress:
         try:
             address = client.jobs.push(
-                full_id(client, job_id),
+                job_id,
                 repository,
                 public=public,
                 revision=revision,

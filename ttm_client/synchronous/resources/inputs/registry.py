@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from ttm_client.models.resources import RegisteredDataset, RegisteredTeacher
 from ttm_client.options import Part
-from ttm_client.protocol import number_segment, segment
+from ttm_client.protocol import number_segment, segment, version_number
+from ttm_client.references import dataset_name, teacher_name
 from ttm_client.responses import read
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.specs import with_uploads
@@ -46,7 +47,7 @@ class Teachers:
         """
         yield from pages(self._transport, RegisteredTeacher, "/teachers", {"limit": 200})
 
-    def versions(self, name: str) -> Iterator[RegisteredTeacher]:
+    def versions(self, name: str | RegisteredTeacher) -> Iterator[RegisteredTeacher]:
         """Yields all versions of a name, newest first. Raises NotFound if the name does not exist.
 
         >>> for _ in range(2):
@@ -54,26 +55,27 @@ class Teachers:
         >>> [each.version for each in client.teachers.versions("pets")]
         [2, 1]
         """
-        path = _path("teachers", name) + "/versions"
+        path = _path("teachers", teacher_name(name)) + "/versions"
         yield from pages(self._transport, RegisteredTeacher, path, {"limit": 200})
 
-    def get(self, name: str, version: int | None = None) -> RegisteredTeacher:
+    def get(self, name: str | RegisteredTeacher, version: int | None = None) -> RegisteredTeacher:
         """Returns a version of a name; the newest by default. Raises NotFound if it does not exist.
 
         >>> entry = client.teachers.create("pets", "job:" + done.id)
         >>> (client.teachers.get("pets")).version
         1
         """
-        response = self._transport.request("GET", _path("teachers", name, version))
+        response = self._transport.request("GET", _path("teachers", teacher_name(name), version))
         return read(RegisteredTeacher, response)
 
-    def delete(self, name: str, version: int) -> None:
-        """Deletes a version. Existing jobs keep the resolved value.
+    def delete(self, name: str | RegisteredTeacher, version: int | None = None) -> None:
+        """Deletes a teacher that was returned, or a `version` of a name. Existing jobs keep the resolved value.
 
         >>> entry = client.teachers.create("pets", "job:" + done.id)
-        >>> client.teachers.delete("pets", entry.version)
+        >>> client.teachers.delete(entry)
         """
-        self._transport.request("DELETE", _path("teachers", name, version))
+        number = name.version if version is None and isinstance(name, RegisteredTeacher) else version
+        self._transport.request("DELETE", _path("teachers", teacher_name(name), version_number(number)))
 
 
 class Datasets:
@@ -110,7 +112,7 @@ class Datasets:
         """
         yield from pages(self._transport, RegisteredDataset, "/datasets", {"limit": 200})
 
-    def versions(self, name: str) -> Iterator[RegisteredDataset]:
+    def versions(self, name: str | RegisteredDataset) -> Iterator[RegisteredDataset]:
         """Yields all versions of a name, newest first. Raises NotFound if the name does not exist.
 
         >>> for _ in range(2):
@@ -118,26 +120,27 @@ class Datasets:
         >>> [each.version for each in client.datasets.versions("pets")]
         [2, 1]
         """
-        path = _path("datasets", name) + "/versions"
+        path = _path("datasets", dataset_name(name)) + "/versions"
         yield from pages(self._transport, RegisteredDataset, path, {"limit": 200})
 
-    def get(self, name: str, version: int | None = None) -> RegisteredDataset:
+    def get(self, name: str | RegisteredDataset, version: int | None = None) -> RegisteredDataset:
         """Returns a version of a name; the newest by default. Raises NotFound if it does not exist.
 
         >>> entry = client.datasets.create("pets", dataset)
         >>> (client.datasets.get("pets")).version
         1
         """
-        response = self._transport.request("GET", _path("datasets", name, version))
+        response = self._transport.request("GET", _path("datasets", dataset_name(name), version))
         return read(RegisteredDataset, response)
 
-    def delete(self, name: str, version: int) -> None:
-        """Deletes a version. Existing jobs keep the resolved value.
+    def delete(self, name: str | RegisteredDataset, version: int | None = None) -> None:
+        """Deletes a dataset that was returned, or a `version` of a name. Existing jobs keep the resolved value.
 
         >>> entry = client.datasets.create("pets", dataset)
-        >>> client.datasets.delete("pets", entry.version)
+        >>> client.datasets.delete(entry)
         """
-        self._transport.request("DELETE", _path("datasets", name, version))
+        number = name.version if version is None and isinstance(name, RegisteredDataset) else version
+        self._transport.request("DELETE", _path("datasets", dataset_name(name), version_number(number)))
 
 
 def _path(kind: str, name: str, version: int | None = None) -> str:

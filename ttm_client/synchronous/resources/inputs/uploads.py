@@ -12,6 +12,7 @@ from typing import BinaryIO
 from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
 from ttm_client.models.jobs import Inspection, Upload
 from ttm_client.protocol import RECONNECT_SECONDS, Advance, segment, sha256_of
+from ttm_client.references import UploadReference, upload_id
 from ttm_client.responses import read, read_header, read_items
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.polling import answer
@@ -94,14 +95,14 @@ class Uploads:
                 return upload
         return self.create(path, progress)
 
-    def get(self, upload_id: str) -> Upload:
+    def get(self, upload: UploadReference) -> Upload:
         """Returns an upload. Raises NotFound if it does not exist.
 
         >>> upload = client.uploads.create("teacher.safetensors")
         >>> client.uploads.get(upload.id) == upload
         True
         """
-        response = self._transport.request("GET", f"/uploads/{segment(upload_id)}")
+        response = self._transport.request("GET", f"/uploads/{segment(upload_id(upload))}")
         return read(Upload, response)
 
     def list(self) -> Iterator[Upload]:
@@ -115,7 +116,7 @@ class Uploads:
 
     def inspect(
         self,
-        upload_id: str,
+        upload: UploadReference,
         *,
         architecture: str | None = None,
         key_map: dict[str, str] | None = None,
@@ -139,16 +140,16 @@ class Uploads:
             "checkpoint_key": checkpoint_key,
             "image_size": image_size,
         }
-        response = self._transport.request("POST", f"/uploads/{segment(upload_id)}/inspect", body=body)
+        response = self._transport.request("POST", f"/uploads/{segment(upload_id(upload))}/inspect", body=body)
         return read(Inspection, response)
 
-    def delete(self, upload_id: str) -> None:
+    def delete(self, upload: UploadReference) -> None:
         """Deletes an upload. A job that refers to it and has not fetched it yet fails.
 
         >>> upload = client.uploads.create("teacher.safetensors")
         >>> client.uploads.delete(upload.id)
         """
-        self._transport.request("DELETE", f"/uploads/{segment(upload_id)}")
+        self._transport.request("DELETE", f"/uploads/{segment(upload_id(upload))}")
 
     def _arrived(self, href: str) -> int:
         """Returns the number of bytes that the service has."""
