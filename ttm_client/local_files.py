@@ -38,7 +38,8 @@ def replace_paths(spec: Mapping[str, Any], uri_of: Callable[[str], str]) -> Spec
     dataset = replaced.get("dataset")
     if isinstance(dataset, Mapping) and isinstance(dataset.get("unlabelled"), list):
         replaced["dataset"] = {**dataset, "unlabelled": [replace(each, "uri") for each in dataset["unlabelled"]]}
-    if isinstance(spec.get("student"), Mapping):
+    # Any other string is the name of an architecture.
+    if isinstance(spec.get("student"), Mapping | os.PathLike):
         replaced["student"] = replace(spec["student"], "checkpoint")
     if isinstance(spec.get("teachers"), list):
         replaced["teachers"] = [replace(teacher, "checkpoint") for teacher in spec["teachers"]]

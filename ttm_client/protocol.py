@@ -8,7 +8,7 @@ import math
 import operator
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -139,31 +139,75 @@ def without_redirect(path: str) -> str:
     return f"{path}{'&' if '?' in path else '?'}redirect=false"
 
 
-def check_body(body: Any) -> None:
-    """Raises InvalidRequest for NaN and infinity, which JSON cannot represent, and TypeError for other types than those
-    of JSON, with their field.
+def json_body(body: Any) -> Any:
+    """The body with types of JSON: scalars and arrays without dimensions of NumPy and PyTorch as numbers, paths as
+    strings. Raises InvalidRequest for NaN and infinity, which JSON cannot represent, and TypeError for other types,
+    with their field.
     """
-    errors = tuple(FieldError(pointer, "Input should be a finite number") for pointer in _not_finite(body, ""))
-    if errors:
+    infinite: list[str] = []
+    converted = _as_json(body, "", infinite)
+    if infinite:
+        errors = tuple(FieldError(pointer, "Input should be a finite number") for pointer in infinite)
         detail = "A request cannot contain NaN or infinity."
         raise InvalidRequest(status=422, code="invalid_request", title="Not sent", detail=detail, errors=errors)
+    return converted
 
 
-def _not_finite(value: Any, pointer: str) -> Iterator[str]:
-    if isinstance(value, float) and not math.isfinite(value):
-        yield pointer
-    elif isinstance(value, Mapping):
-        for name, part in value.items():
-            escaped = str(name).replace("~", "~0").replace("/", "~1")
-            yield from _not_finite(part, f"{pointer}/{escaped}")
-    elif isinstance(value, list | tuple):
-        for index, part in enumerate(value):
-            yield from _not_finite(part, f"{pointer}/{index}")
-    elif not isinstance(value, str | int | float | None):
-        kind = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
-        raise TypeError(
-            f"{pointer or 'The body'}: JSON has no {kind}. Convert it, for example with int(), str() or list()."
-        )
+def _as_json(value: Any, pointer: str, infinite: list[str]) -> Any:
+    """The value with types of JSON. Adds the pointers of numbers that are not finite to `infinite`."""
+    found = _scalar(value)
+    match found:
+        case float() if not math.isfinite(found):
+            infinite.append(pointer)
+        case None | str() | int() | float():
+            pass
+        case os.PathLike():
+            return os.fsdecode(found)
+        case Mapping():
+            return {
+                _as_key(name, pointer): _as_json(part, f"{pointer}/{_escaped(name)}", infinite)
+                for name, part in found.items()
+            }
+        case list() | tuple():
+            return [_as_json(part, f"{pointer}/{index}", infinite) for index, part in enumerate(found)]
+        case _:
+            raise TypeError(f"{pointer or 'The body'}: JSON has no {_kind(value)}. {_advice(value)}")
+    return found
+
+
+def _scalar(value: Any) -> Any:
+    """The Python number of a scalar, or of an array without dimensions, of NumPy, PyTorch and similar packages. Other
+    values, and times, which would become nanoseconds, are returned unchanged.
+    """
+    if isinstance(value, str | int | float | None) or getattr(value, "shape", None) != ():
+        return value
+    item = getattr(value, "item", None)
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    number = value if item is None or kind in ("m", "M") else item()
+    return number if isinstance(number, str | int | float) else value
+
+
+def _as_key(name: Any, pointer: str) -> Any:
+    found = _scalar(name)
+    if not isinstance(found, str | int | float | None):
+        raise TypeError(f"{pointer or 'The body'}: the keys of a JSON object are strings, not {_kind(name)}.")
+    return found
+
+
+def _escaped(name: Any) -> str:
+    return str(name).replace("~", "~0").replace("/", "~1")
+
+
+def _kind(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
+
+
+def _advice(value: object) -> str:
+    if getattr(value, "shape", ()) and hasattr(value, "tolist"):
+        return "Convert it with .tolist()."
+    if hasattr(value, "isoformat"):
+        return "Convert it with .isoformat()."
+    return "Convert it, for example with int(), str() or list()."
 
 
 def is_repeatable(method: str, *, once: bool) -> bool:

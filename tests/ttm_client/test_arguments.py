@@ -1,6 +1,7 @@
 """Arguments of types that notebooks use, and empty ones."""
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas
 import pytest
 import torch
 
+from tests.support.checkpoints import checkpoint
 from ttm_client import Client, InvalidRequest, WaitTimeout, to_frame
 from ttm_jobs.settings import Settings
 
@@ -69,6 +71,51 @@ def test_durations_may_be_scalars(client: Client, url: str, job_id: str) -> None
     for seconds in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="must be positive"):
             Client(url, timeout=seconds)
+
+
+def test_scalars_and_paths_in_specs_are_converted(client: Client, settings: Settings, tmp_path: Path) -> None:
+    folder = settings.data_roots[0]
+    more = folder / "more"
+    more.mkdir()
+    weights = tmp_path / "student.pt"
+    weights.write_bytes(checkpoint("mini/resnet8_025", 10))
+    optimizer = {"name": "sgd", "learning_rate": np.array(0.25), "momentum": np.float32(0.5)}
+    job = client.jobs.create(
+        student=weights,
+        dataset={"uri": folder},
+        method="ce",
+        training={"epochs": np.int64(3), "seed": torch.tensor(7), "optimizer": optimizer},
+        priority=np.uint8(9),
+    )
+    assert job.spec["student"]["checkpoint"] == next(client.uploads.list()).uri
+    entry = client.datasets.create("digits", {"uri": folder, "unlabelled": (more,)})
+    assert entry.dataset["unlabelled"] == [more.as_uri()]
+    training = job.spec["training"]
+    assert (training["epochs"], training["seed"], job.priority) == (3, 7, 9)
+    assert training["optimizer"] | {"learning_rate": 0.25, "momentum": 0.5} == training["optimizer"]
+    with pytest.raises(InvalidRequest) as refused:
+        client.jobs.create(student="resnet18", dataset=folder, method="ce", deadline=np.float32("nan"))  # type: ignore[arg-type]
+    assert [error.pointer for error in refused.value.errors] == ["/deadline"]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.array([3]), r"JSON has no numpy\.ndarray\. Convert it with \.tolist"),
+        (torch.tensor([3]), r"JSON has no torch\.Tensor\. Convert it with \.tolist"),
+        (datetime(2020, 1, 1, tzinfo=UTC), r"JSON has no datetime\.datetime\. Convert it with \.isoformat"),
+        (np.datetime64("2020-01-01T00:00:00.000000001"), r"JSON has no numpy\.datetime64"),
+        (np.complex64(1), r"JSON has no numpy\.complex64"),
+        (np.longdouble(1), r"JSON has no numpy\.longdouble"),
+        (Decimal(1), r"JSON has no decimal\.Decimal"),
+        ({1}, "JSON has no set"),
+        (b"3", "JSON has no bytes"),
+        ({(1, 2): 3}, "the keys of a JSON object are strings, not tuple"),
+    ],
+)
+def test_other_types_in_specs_are_named(client: Client, value: object, message: str) -> None:
+    with pytest.raises(TypeError, match=f"^/training/a~1b/0: {message}"):
+        client.jobs.create(student="resnet18", dataset="file:///data", training={"a/b": [value]})
 
 
 def test_certificates_that_cannot_be_read_are_named(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,10 +72,11 @@ class AsyncTransport:
         """Returns the response with its body read. Raises ApiError for a problem, ConnectionFailed without a response,
         and UnexpectedResponse for a redirect or a web page.
 
-        A body with NaN or infinity is not sent: it raises InvalidRequest. `once` adds an Idempotency-Key, which makes
+        A body with NaN or infinity is not sent: it raises InvalidRequest. One with types that JSON does not have raises
+        TypeError. `once` adds an Idempotency-Key, which makes
         the request safe to retry.
         """
-        protocol.check_body(body)
+        body = protocol.json_body(body)
         sent = {**self._headers, **(headers or {}), **(protocol.idempotency_key() if once else {})}
         repeatable = protocol.is_repeatable(method, once=once)
         retrying = AsyncRetrying(
