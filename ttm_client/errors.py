@@ -17,7 +17,8 @@ class ClientError(Exception):
 
 
 class ConnectionFailed(ClientError):
-    """The service cannot be reached, or the connection broke and every retry failed.
+    """The service cannot be reached, or the connection broke and every retry failed. `proxy` is the address of the
+    proxy that the environment sets for the service, or None.
 
     >>> try:
     ...     Client("http://127.0.0.1:9").jobs.get(done.id)
@@ -25,6 +26,8 @@ class ConnectionFailed(ClientError):
     ...     print(error)
     Cannot connect to http://127.0.0.1:9: ...
     """
+
+    proxy: str | None = None
 
 
 class ChecksumMismatch(ClientError):

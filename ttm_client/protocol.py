@@ -12,12 +12,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
+from urllib.request import getproxies, proxy_bypass
 from uuid import uuid4
 
 import httpx2
 from tenacity import RetryCallState
 
-from ttm_client.errors import Conflict, FieldError, InvalidRequest, NotFound, UnexpectedResponse, error_class
+from ttm_client.errors import (
+    Conflict,
+    ConnectionFailed,
+    FieldError,
+    InvalidRequest,
+    NotFound,
+    UnexpectedResponse,
+    error_class,
+)
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _RETRIED_STATUSES = frozenset({429, 502, 503, 504})
@@ -67,10 +76,34 @@ def opened(http: Callable[..., Http], timeout: float) -> Http:
         raise ValueError(f"The timeout must be positive, not {seconds:g} s.")
     try:
         return http(timeout=httpx2.Timeout(seconds, connect=5.0))
+    except ImportError as error:
+        raise ValueError("ALL_PROXY, HTTP_PROXY or HTTPS_PROXY names a SOCKS proxy: pip install socksio") from error
     except OSError as error:  # has no file name
         named = [f"{name}={os.environ[name]}" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ]
         where = f" of {' and '.join(named)}" if named else ""
         raise ValueError(f"The certificates{where} cannot be read: {error}") from error
+
+
+def proxy_of(url: str) -> str | None:
+    """The address, without its password, of the proxy that the environment sets for a URL. None without a proxy."""
+    found = httpx2.URL(url)
+    proxies = getproxies()
+    address = proxies.get(found.scheme) or proxies.get("all")
+    if not address or proxy_bypass(found.host):
+        return None
+    try:
+        proxy = httpx2.URL(address if "://" in address else f"http://{address}")
+    except httpx2.InvalidURL:  # httpx2 ignores it as well
+        return None
+    return str(proxy.copy_with(username=None, password=None)).rstrip("/")
+
+
+def connection_failed(what: str, error: Exception | str, proxy: str | None) -> ConnectionFailed:
+    """The error of a request that received no response, with the reason and the proxy."""
+    reason = str(error) or type(error).__name__
+    failed = ConnectionFailed(f"{what}{f' through the proxy {proxy}' if proxy else ''}: {reason}")
+    failed.proxy = proxy
+    return failed
 
 
 def idempotency_key() -> dict[str, str]:

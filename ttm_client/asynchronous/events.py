@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import httpx2
 
 from ttm_client.asynchronous.transport import AsyncTransport
-from ttm_client.errors import ConnectionFailed, Unavailable
+from ttm_client.errors import Unavailable
 from ttm_client.models.jobs import TERMINAL_STATES, JobEvent
-from ttm_client.protocol import RECONNECT_SECONDS, check_source
+from ttm_client.protocol import RECONNECT_SECONDS, check_source, connection_failed
 from ttm_client.responses import read_event
 
 _FIRST_ATTEMPTS = 5
@@ -55,6 +55,6 @@ async def follow(
             lost_since = lost_since or time.monotonic()
             never = not connected and attempt + 1 >= _FIRST_ATTEMPTS
             if never or time.monotonic() - lost_since > reconnect_timeout:
-                raise ConnectionFailed(f"{path}: {error}") from error
+                raise connection_failed(path, error, transport.proxy) from error
         await asyncio.sleep(transport.pause(min(attempt, 5)))
         attempt += 1

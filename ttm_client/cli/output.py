@@ -285,6 +285,8 @@ def transfer(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 def _message(error: ClientError) -> str:
+    if isinstance(error, ConnectionFailed) and error.proxy is not None:
+        return f"{error}\n      Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY. NO_PROXY lists hosts to reach without one."
     if isinstance(error, ConnectionFailed) and "[SSL" in str(error):
         return f"{error}\n      Check http:// or https:// in the URL, and the certificate of the service."
     if isinstance(error, ConnectionFailed):

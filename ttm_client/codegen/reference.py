@@ -24,7 +24,8 @@ call, and use `async for` over lists and events and `async with` around the clie
 event loop: create one in each `asyncio.run()`. Threads can share a `Client`. `Client` is generated from `AsyncClient`.
 
 The client retries idempotent requests up to five times while the service is unavailable or busy, after the delay in
-`Retry-After` (at most 60 s). Submissions carry an `Idempotency-Key`, so they are retried as well.
+`Retry-After` (at most 60 s). Submissions carry an `Idempotency-Key`, so they are retried as well. Proxies are those of
+the environment variables HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 
 Every method that takes a job or a study accepts its id, a unique prefix of the id, its unique name, or a response that
 describes it, such as the result of `client.jobs.create`. Other resources are given by id or name, or as a response.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import httpx2
 
-from ttm_client.errors import ChecksumMismatch, ConnectionFailed, InvalidRequest, Unavailable
+from ttm_client.errors import ChecksumMismatch, InvalidRequest, Unavailable
 from ttm_client.partial_file import partial_file
-from ttm_client.protocol import Advance, StoreFailed, content_size, sha256_of
+from ttm_client.protocol import Advance, StoreFailed, connection_failed, content_size, sha256_of
 from ttm_client.synchronous.transport import Transport
 
 
@@ -72,7 +72,8 @@ def _complete(
         direct = direct and (grown or not isinstance(reason, StoreFailed))
         fruitless = 0 if grown else fruitless + 1
         if fruitless >= attempts:
-            raise ConnectionFailed(f"{href}: {reason or f'received {furthest} of {size} bytes'}") from reason
+            failure = reason or f"received {furthest} of {size} bytes"
+            raise connection_failed(href, failure, transport.proxy) from reason
         if reason is not None or not grown:
             time.sleep(transport.pause(fruitless))
     found = sha256_of(part)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import httpx2
 
-from ttm_client.errors import ConnectionFailed, Unavailable
+from ttm_client.errors import Unavailable
 from ttm_client.models.jobs import TERMINAL_STATES, JobEvent
-from ttm_client.protocol import RECONNECT_SECONDS, check_source
+from ttm_client.protocol import RECONNECT_SECONDS, check_source, connection_failed
 from ttm_client.responses import read_event
 from ttm_client.synchronous.transport import Transport
 
@@ -55,6 +55,6 @@ def follow(
             lost_since = lost_since or time.monotonic()
             never = not connected and attempt + 1 >= _FIRST_ATTEMPTS
             if never or time.monotonic() - lost_since > reconnect_timeout:
-                raise ConnectionFailed(f"{path}: {error}") from error
+                raise connection_failed(path, error, transport.proxy) from error
         time.sleep(transport.pause(min(attempt, 5)))
         attempt += 1

@@ -16,7 +16,6 @@ from tenacity import (
 )
 
 from ttm_client import protocol
-from ttm_client.errors import ConnectionFailed
 from ttm_client.http_clients import Http
 from ttm_client.protocol import Params, StoreFailed
 
@@ -40,6 +39,7 @@ class Transport:
     ) -> None:
         self.base_url = protocol.address(base_url)
         self._headers = protocol.default_headers(api_key)
+        self.proxy = protocol.proxy_of(self.base_url)
         self._attempts = attempts
         self._first_pause = first_pause
         self._http = protocol.opened(Http, timeout)
@@ -101,9 +101,9 @@ class Transport:
                 timeout=httpx2.USE_CLIENT_DEFAULT if timeout is None else timeout,
             )
         except httpx2.ConnectError as error:
-            raise ConnectionFailed(f"Cannot connect to {self.base_url}: {error}") from error
+            raise protocol.connection_failed(f"Cannot connect to {self.base_url}", error, self.proxy) from error
         except httpx2.TransportError as error:
-            raise ConnectionFailed(f"{method} {path}: {error or type(error).__name__}") from error
+            raise protocol.connection_failed(f"{method} {path}", error, self.proxy) from error
         protocol.check(response)
         protocol.check_source(response, path)
         return response
