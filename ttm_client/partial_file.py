@@ -12,6 +12,9 @@ try:
 except ImportError:  # Windows, where two downloads to the same path at the same time are not detected
     fcntl = None  # type: ignore[assignment]
 
+# Bytes. File systems allow 255 for a name, encrypted ones 143; the rest of the name of a partial file needs 32.
+_LONGEST_START = 100
+
 
 @contextmanager
 def partial_file(path: Path, sha256: str) -> Iterator[Path]:
@@ -20,8 +23,10 @@ def partial_file(path: Path, sha256: str) -> Iterator[Path]:
     While another download writes this file, a new one is yielded, and deleted at the end. The caller may truncate,
     rename or delete the file, but must not create it again.
     """
-    # The hash in the name prevents resuming from the partial file of another content.
-    name = f".{path.name}.{sha256[:16]}"
+    # The hash in the name prevents resuming from the partial file of another content. Two downloads of the same content
+    # to long names may share the file.
+    start = os.fsencode(path.name)[:_LONGEST_START].decode("utf-8", "ignore")
+    name = f".{start}.{sha256[:16]}"
     part = path.with_name(f"{name}.part")
     if fcntl is None:
         part.touch()

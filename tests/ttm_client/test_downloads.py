@@ -47,6 +47,22 @@ def test_download_continues_a_partial_file(
     assert (tmp_path / "student").read_bytes() == STUDENT_BYTES, "what was there stays"
 
 
+@pytest.mark.parametrize("name", ["s" * 255, "größe" * 36 + "sss"])
+def test_a_name_as_long_as_the_file_system_allows(
+    url: str, client: Client, engine: Engine, storage: Storage, job_id: str, tmp_path: Path, name: str
+) -> None:
+    assert len(name.encode()) == 255
+    succeed(engine, storage, claim(engine, job_id))
+    with FlakyProxy(url, 1_000_000, broken=1) as proxy, Client(proxy.url) as flaky:
+        flaky.jobs.download_student(job_id, tmp_path / name)
+    assert (tmp_path / name).read_bytes() == STUDENT_BYTES
+    assert [*tmp_path.glob(".*.part")] == []
+    received: list[int] = []
+    with pytest.raises(OSError, match="File name too long"):
+        client.jobs.download_student(job_id, tmp_path / f"{name}s", lambda done, _: received.append(done))
+    assert received == []
+
+
 def test_downloads_to_one_path_at_the_same_time_both_end(
     url: str, engine: Engine, storage: Storage, job_id: str, tmp_path: Path
 ) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -30,9 +32,10 @@ async def download(
     file, if the service sends other content or content of another size, and OSError if `path` cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        # Renaming the file would fail, but only after the whole download.
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    # With a folder of this name, or a name that is too long, renaming the file would fail, but only after the download.
+    with suppress(FileNotFoundError):
+        if stat.S_ISDIR(path.stat().st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     with partial_file(path, sha256) as part:
         await _complete(transport, href, part, sha256=sha256, size=size, progress=progress, attempts=attempts)
         os.replace(part, path)
