@@ -28,7 +28,10 @@ def send(
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Upload a file and resume after a broken connection. Prints the URI for use in a spec."""
+    """Upload a file and print the URI for use in a spec.
+
+    Resumes after a broken connection, and continues an interrupted upload of the same file.
+    """
     with service(url) as client, transfer(f"uploading {path.name}", quiet=json) as progress:
         upload = client.uploads.create(path, progress)
     if json:

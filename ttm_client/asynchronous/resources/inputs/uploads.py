@@ -11,15 +11,17 @@ from typing import BinaryIO
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.polling import answer
 from ttm_client.asynchronous.transport import AsyncTransport
-from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
+from ttm_client.errors import ApiError, ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
 from ttm_client.models.jobs import Inspection, Upload
 from ttm_client.protocol import RECONNECT_SECONDS, Advance, segment, sha256_of
 from ttm_client.references import UploadReference, upload_id
 from ttm_client.responses import read, read_header, read_items
+from ttm_client.unfinished_uploads import UnfinishedUpload, unfinished_upload
 
 _CHUNK = 1 << 20
 _FINALIZING_SECONDS = 0.5
 _TUS = {"Tus-Resumable": "1.0.0"}
+_DELETED = (404, 410)
 
 
 class AsyncUploads:
@@ -44,6 +46,9 @@ class AsyncUploads:
         """Uploads a file with constant memory and resumes after a broken connection. `progress` is called with the
         bytes sent and the total.
 
+        Continues an upload of the same content that an earlier process did not complete: its address is stored in
+        ~/.cache/ttm, or in XDG_CACHE_HOME. The service deletes incomplete uploads after some time.
+
         Gives up after `attempts` consecutive connections without new bytes. Raises ConnectionFailed or Unavailable if
         the first request fails, or `reconnect_timeout` seconds without an answer have passed, and ChecksumMismatch if
         the service received different bytes.
@@ -53,33 +58,8 @@ class AsyncUploads:
         ('teacher.safetensors', 7)
         """
         path = Path(path)
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            name = base64.b64encode(path.name.encode()).decode()
-            headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": f"filename {name}"}
-            # If the request is sent twice, the service deletes the upload that receives no bytes.
-            created = await self._transport.request("POST", "/uploads", headers=headers, once=True)
-            href = read_header(created, "location")
-            offset, fruitless = 0, 0
-            while offset < size:
-                try:
-                    offset = await self._append(href, file, offset, size, progress)
-                except (ConnectionFailed, Unavailable, Conflict):
-                    arrived = await answer(
-                        partial(self._arrived, href), reconnect_timeout=reconnect_timeout, deadline=None
-                    )
-                    fruitless = 0 if arrived > offset else fruitless + 1
-                    if fruitless >= attempts:
-                        raise
-                    offset = arrived
-                    await asyncio.sleep(self._transport.pause(fruitless))
-        get = partial(self.get, href.rpartition("/")[2])
-        while (upload := await answer(get, reconnect_timeout=reconnect_timeout, deadline=None)).state == "finalizing":
-            await asyncio.sleep(_FINALIZING_SECONDS)
         digest = await asyncio.to_thread(sha256_of, path)
-        if upload.sha256 != digest:
-            raise ChecksumMismatch(f"{path}: the local SHA-256 is {digest}, the service received {upload.sha256}")
-        return upload
+        return await self._send(path, digest, progress, attempts=attempts, reconnect_timeout=reconnect_timeout)
 
     async def ensure(self, path: str | os.PathLike[str], progress: Advance | None = None) -> Upload:
         """Returns the upload with the file's SHA-256 among the newest 200, or uploads the file.
@@ -94,7 +74,7 @@ class AsyncUploads:
         for upload in read_items(Upload, response):
             if upload.sha256 == digest:
                 return upload
-        return await self.create(path, progress)
+        return await self._send(path, digest, progress, attempts=8, reconnect_timeout=RECONNECT_SECONDS)
 
     async def get(self, upload: UploadReference) -> Upload:
         """Returns an upload. Raises NotFound if it does not exist.
@@ -152,6 +132,52 @@ class AsyncUploads:
         >>> await client.uploads.delete(upload.id)
         """
         await self._transport.request("DELETE", f"/uploads/{segment(upload_id(upload))}")
+
+    async def _send(
+        self, path: Path, digest: str, progress: Advance | None, *, attempts: int, reconnect_timeout: float
+    ) -> Upload:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            with unfinished_upload(self._transport.base_url, sha256=digest, size=size) as unfinished:
+                href, offset = await self._begin(unfinished, path.name, size)
+                fruitless = 0
+                while offset < size:
+                    try:
+                        offset = await self._append(href, file, offset, size, progress)
+                    except (ConnectionFailed, Unavailable, Conflict):
+                        arrived = await answer(
+                            partial(self._arrived, href), reconnect_timeout=reconnect_timeout, deadline=None
+                        )
+                        fruitless = 0 if arrived > offset else fruitless + 1
+                        if fruitless >= attempts:
+                            raise
+                        offset = arrived
+                        await asyncio.sleep(self._transport.pause(fruitless))
+                get = partial(self.get, href.rpartition("/")[2])
+                upload = await answer(get, reconnect_timeout=reconnect_timeout, deadline=None)
+                while upload.state == "finalizing":
+                    await asyncio.sleep(_FINALIZING_SECONDS)
+                    upload = await answer(get, reconnect_timeout=reconnect_timeout, deadline=None)
+                unfinished.forget()
+        if upload.sha256 != digest:
+            raise ChecksumMismatch(f"{path}: the local SHA-256 is {digest}, the service received {upload.sha256}")
+        return upload
+
+    async def _begin(self, unfinished: UnfinishedUpload, filename: str, size: int) -> tuple[str, int]:
+        """Returns the path of the unfinished upload, or of a new one, and the number of bytes that the service has."""
+        if unfinished.href is not None:
+            try:
+                return unfinished.href, await self._arrived(unfinished.href)
+            except ApiError as error:
+                if error.status not in _DELETED:
+                    raise
+        name = base64.b64encode(filename.encode()).decode()
+        headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": f"filename {name}"}
+        # If the request is sent twice, the service deletes the upload that receives no bytes.
+        created = await self._transport.request("POST", "/uploads", headers=headers, once=True)
+        href = read_header(created, "location")
+        unfinished.keep(href)
+        return href, 0
 
     async def _arrived(self, href: str) -> int:
         """Returns the number of bytes that the service has."""

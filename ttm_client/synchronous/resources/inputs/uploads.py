@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
+from ttm_client.errors import ApiError, ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
 from ttm_client.models.jobs import Inspection, Upload
 from ttm_client.protocol import RECONNECT_SECONDS, Advance, segment, sha256_of
 from ttm_client.references import UploadReference, upload_id
@@ -17,10 +17,12 @@ from ttm_client.responses import read, read_header, read_items
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.polling import answer
 from ttm_client.synchronous.transport import Transport
+from ttm_client.unfinished_uploads import UnfinishedUpload, unfinished_upload
 
 _CHUNK = 1 << 20
 _FINALIZING_SECONDS = 0.5
 _TUS = {"Tus-Resumable": "1.0.0"}
+_DELETED = (404, 410)
 
 
 class Uploads:
@@ -45,6 +47,9 @@ class Uploads:
         """Uploads a file with constant memory and resumes after a broken connection. `progress` is called with the
         bytes sent and the total.
 
+        Continues an upload of the same content that an earlier process did not complete: its address is stored in
+        ~/.cache/ttm, or in XDG_CACHE_HOME. The service deletes incomplete uploads after some time.
+
         Gives up after `attempts` consecutive connections without new bytes. Raises ConnectionFailed or Unavailable if
         the first request fails, or `reconnect_timeout` seconds without an answer have passed, and ChecksumMismatch if
         the service received different bytes.
@@ -54,31 +59,8 @@ class Uploads:
         ('teacher.safetensors', 7)
         """
         path = Path(path)
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            name = base64.b64encode(path.name.encode()).decode()
-            headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": f"filename {name}"}
-            # If the request is sent twice, the service deletes the upload that receives no bytes.
-            created = self._transport.request("POST", "/uploads", headers=headers, once=True)
-            href = read_header(created, "location")
-            offset, fruitless = 0, 0
-            while offset < size:
-                try:
-                    offset = self._append(href, file, offset, size, progress)
-                except (ConnectionFailed, Unavailable, Conflict):
-                    arrived = answer(partial(self._arrived, href), reconnect_timeout=reconnect_timeout, deadline=None)
-                    fruitless = 0 if arrived > offset else fruitless + 1
-                    if fruitless >= attempts:
-                        raise
-                    offset = arrived
-                    time.sleep(self._transport.pause(fruitless))
-        get = partial(self.get, href.rpartition("/")[2])
-        while (upload := answer(get, reconnect_timeout=reconnect_timeout, deadline=None)).state == "finalizing":
-            time.sleep(_FINALIZING_SECONDS)
         digest = sha256_of(path)
-        if upload.sha256 != digest:
-            raise ChecksumMismatch(f"{path}: the local SHA-256 is {digest}, the service received {upload.sha256}")
-        return upload
+        return self._send(path, digest, progress, attempts=attempts, reconnect_timeout=reconnect_timeout)
 
     def ensure(self, path: str | os.PathLike[str], progress: Advance | None = None) -> Upload:
         """Returns the upload with the file's SHA-256 among the newest 200, or uploads the file.
@@ -93,7 +75,7 @@ class Uploads:
         for upload in read_items(Upload, response):
             if upload.sha256 == digest:
                 return upload
-        return self.create(path, progress)
+        return self._send(path, digest, progress, attempts=8, reconnect_timeout=RECONNECT_SECONDS)
 
     def get(self, upload: UploadReference) -> Upload:
         """Returns an upload. Raises NotFound if it does not exist.
@@ -150,6 +132,52 @@ class Uploads:
         >>> client.uploads.delete(upload.id)
         """
         self._transport.request("DELETE", f"/uploads/{segment(upload_id(upload))}")
+
+    def _send(
+        self, path: Path, digest: str, progress: Advance | None, *, attempts: int, reconnect_timeout: float
+    ) -> Upload:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            with unfinished_upload(self._transport.base_url, sha256=digest, size=size) as unfinished:
+                href, offset = self._begin(unfinished, path.name, size)
+                fruitless = 0
+                while offset < size:
+                    try:
+                        offset = self._append(href, file, offset, size, progress)
+                    except (ConnectionFailed, Unavailable, Conflict):
+                        arrived = answer(
+                            partial(self._arrived, href), reconnect_timeout=reconnect_timeout, deadline=None
+                        )
+                        fruitless = 0 if arrived > offset else fruitless + 1
+                        if fruitless >= attempts:
+                            raise
+                        offset = arrived
+                        time.sleep(self._transport.pause(fruitless))
+                get = partial(self.get, href.rpartition("/")[2])
+                upload = answer(get, reconnect_timeout=reconnect_timeout, deadline=None)
+                while upload.state == "finalizing":
+                    time.sleep(_FINALIZING_SECONDS)
+                    upload = answer(get, reconnect_timeout=reconnect_timeout, deadline=None)
+                unfinished.forget()
+        if upload.sha256 != digest:
+            raise ChecksumMismatch(f"{path}: the local SHA-256 is {digest}, the service received {upload.sha256}")
+        return upload
+
+    def _begin(self, unfinished: UnfinishedUpload, filename: str, size: int) -> tuple[str, int]:
+        """Returns the path of the unfinished upload, or of a new one, and the number of bytes that the service has."""
+        if unfinished.href is not None:
+            try:
+                return unfinished.href, self._arrived(unfinished.href)
+            except ApiError as error:
+                if error.status not in _DELETED:
+                    raise
+        name = base64.b64encode(filename.encode()).decode()
+        headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": f"filename {name}"}
+        # If the request is sent twice, the service deletes the upload that receives no bytes.
+        created = self._transport.request("POST", "/uploads", headers=headers, once=True)
+        href = read_header(created, "location")
+        unfinished.keep(href)
+        return href, 0
 
     def _arrived(self, href: str) -> int:
         """Returns the number of bytes that the service has."""
