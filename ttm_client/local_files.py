@@ -13,6 +13,14 @@ Spec = dict[str, Any]
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with the home folder instead of ~ at its start, as in specs and on the command line."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no such user: the name starts with ~
+        return Path(path)
+
+
 def local_paths(spec: Mapping[str, Any]) -> Iterator[str]:
     """Yields the local paths in a spec's teachers, data and student checkpoint. URIs and names are not paths."""
     found: list[str] = []
@@ -48,7 +56,7 @@ def replace_paths(spec: Mapping[str, Any], uri_of: Callable[[str], str]) -> Spec
 
 def folder_uri(text: str) -> str | None:
     """The file:// URI of a local folder; None for a file. Raises FileNotFoundError if neither exists."""
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.is_dir():
         return path.resolve().as_uri()
     if not path.is_file():

@@ -2,8 +2,9 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,6 +15,18 @@ except ImportError:  # Windows, where two downloads to the same path at the same
 
 # Bytes. File systems allow 255 for a name, encrypted ones 143; the rest of the name of a partial file needs 32.
 _LONGEST_START = 100
+
+
+def check_replaceable(path: Path) -> None:
+    """Raises OSError for a folder, a device or a pipe, and a name that is too long. Replacing a folder would fail, but
+    only after the download. Replacing /dev/null would succeed.
+    """
+    with suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise FileExistsError(errno.EEXIST, "Exists and is not a regular file", str(path))
 
 
 @contextmanager

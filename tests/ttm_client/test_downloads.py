@@ -1,6 +1,7 @@
 """Downloads: resumption, partial files, content that changed, and paths that cannot be written."""
 
 import hashlib
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -186,6 +187,35 @@ def test_unwritable_path_is_an_error_before_the_download(
         with pytest.raises(OSError, match=reason):
             client.jobs.download_student(job_id, path, lambda done, _: calls.append(done))
     assert calls == []
+
+
+def test_a_pipe_is_not_replaced_and_a_link_is_followed(
+    client: Client, engine: Engine, storage: Storage, job_id: str, tmp_path: Path
+) -> None:
+    """As root, a download to /dev/null replaced the device."""
+    succeed(engine, storage, claim(engine, job_id))
+    pipe, link, linked = tmp_path / "pipe", tmp_path / "link", tmp_path / "linked"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(FileExistsError, match="not a regular file"):
+            client.jobs.download_student(job_id, path)
+    assert pipe.is_fifo()
+    link.unlink()
+    link.symlink_to(linked)
+    for _ in range(2):
+        assert client.jobs.download_student(job_id, link) == link
+        assert link.is_symlink()
+        assert linked.read_bytes() == STUDENT_BYTES
+
+
+def test_a_tilde_is_the_home_folder(
+    client: Client, engine: Engine, storage: Storage, job_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    succeed(engine, storage, claim(engine, job_id))
+    assert client.jobs.download_student(job_id, "~/student") == tmp_path / "student"
+    assert client.uploads.create("~/student").size == len(STUDENT_BYTES)
 
 
 def test_full_disk_ends_a_download(

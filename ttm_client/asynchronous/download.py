@@ -1,17 +1,14 @@
 """Downloads that resume, are verified, and appear under their final name only when complete."""
 
 import asyncio
-import errno
 import os
-import stat
-from contextlib import suppress
 from pathlib import Path
 
 import httpx2
 
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ChecksumMismatch, InvalidRequest, Unavailable
-from ttm_client.partial_file import partial_file
+from ttm_client.partial_file import check_replaceable, partial_file
 from ttm_client.protocol import Advance, StoreFailed, connection_failed, content_size, sha256_of
 
 
@@ -32,13 +29,12 @@ async def download(
     file, if the service sends other content or content of another size, and OSError if `path` cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # With a folder of this name, or a name that is too long, renaming the file would fail, but only after the download.
-    with suppress(FileNotFoundError):
-        if stat.S_ISDIR(path.stat().st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    with partial_file(path, sha256) as part:
+    # The file that a link such as /dev/stdout names is replaced, not the link.
+    target = Path(os.path.realpath(path))
+    check_replaceable(target)
+    with partial_file(target, sha256) as part:
         await _complete(transport, href, part, sha256=sha256, size=size, progress=progress, attempts=attempts)
-        os.replace(part, path)
+        os.replace(part, target)
     return path
 
 

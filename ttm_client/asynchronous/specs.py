@@ -1,6 +1,5 @@
 """Uploads the local files that a spec names."""
 
-from pathlib import Path
 from typing import Any
 
 from ttm_client.asynchronous.resources.inputs.uploads import AsyncUploads
@@ -15,5 +14,5 @@ async def with_uploads(transport: AsyncTransport, spec: dict[str, Any]) -> dict[
     """
     spec = with_references(spec)
     uploads = AsyncUploads(transport)
-    uris = {path: folder_uri(path) or (await uploads.ensure(Path(path).expanduser())).uri for path in local_paths(spec)}
+    uris = {path: folder_uri(path) or (await uploads.ensure(path)).uri for path in local_paths(spec)}
     return replace_paths(spec, uris.__getitem__)

@@ -1,7 +1,6 @@
 # From asynchronous/specs.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """Uploads the local files that a spec names."""
 
-from pathlib import Path
 from typing import Any
 
 from ttm_client.local_files import folder_uri, local_paths, replace_paths
@@ -16,5 +15,5 @@ def with_uploads(transport: Transport, spec: dict[str, Any]) -> dict[str, Any]:
     """
     spec = with_references(spec)
     uploads = Uploads(transport)
-    uris = {path: folder_uri(path) or (uploads.ensure(Path(path).expanduser())).uri for path in local_paths(spec)}
+    uris = {path: folder_uri(path) or (uploads.ensure(path)).uri for path in local_paths(spec)}
     return replace_paths(spec, uris.__getitem__)

@@ -16,7 +16,7 @@ from ttm_client.asynchronous.references import find_job, job_id, job_path, study
 from ttm_client.asynchronous.specs import with_uploads
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.hub.publish import Destination, require_hub
-from ttm_client.local_files import image_type
+from ttm_client.local_files import expanded, image_type
 from ttm_client.models.comparisons import Comparison
 from ttm_client.models.damage import DamageImage, DamageReport, Prediction
 from ttm_client.models.jobs import Artifact, Attempt, BulkResult, Dryrun, Job, JobEvent, JobSummary, MetricPoint, Recipe
@@ -440,7 +440,7 @@ class AsyncJobs:
         >>> len(answer.models[0].top)
         5
         """
-        path = Path(image)
+        path = expanded(image)
         content = await asyncio.to_thread(path.read_bytes)
         response = await self._transport.request(
             "POST", await self._path(job) + "/predict", content=content, headers={"Content-Type": image_type(path)}
@@ -471,7 +471,7 @@ class AsyncJobs:
         return await download(
             self._transport,
             href,
-            Path(path),
+            expanded(path),
             sha256=read_header(first, "etag").strip('"'),
             size=int(read_header(first, "content-range").rpartition("/")[2]),
             progress=progress,
@@ -491,7 +491,7 @@ class AsyncJobs:
         """
         found = artifact if isinstance(artifact, Artifact) else only_named(await self.artifacts(job), artifact)
         return await download(
-            self._transport, found.href, Path(path), sha256=found.sha256, size=found.size, progress=progress
+            self._transport, found.href, expanded(path), sha256=found.sha256, size=found.size, progress=progress
         )
 
     async def push(

@@ -8,6 +8,7 @@ from typing import Any
 from ttm_client.asynchronous.download import download
 from ttm_client.asynchronous.references import job_id, job_path
 from ttm_client.asynchronous.transport import AsyncTransport
+from ttm_client.local_files import expanded
 from ttm_client.models.base import ApiModel
 from ttm_client.models.measurements import Device, JobMeasurements, Measurement, MeasurementRequest
 from ttm_client.protocol import segment
@@ -108,7 +109,7 @@ class AsyncDevices:
         >>> work = await client.devices.claim("pi5")
         >>> work and await client.devices.download(work, "model.onnx")
         """
-        return await download(self._transport, work.href, Path(path), sha256=work.sha256, size=work.size)
+        return await download(self._transport, work.href, expanded(path), sha256=work.sha256, size=work.size)
 
     async def complete(
         self, device: str | Device, request: str | MeasurementRequest, values: Mapping[str, Any]

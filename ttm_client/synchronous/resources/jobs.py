@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from ttm_client.hub.publish import Destination, require_hub
-from ttm_client.local_files import image_type
+from ttm_client.local_files import expanded, image_type
 from ttm_client.models.comparisons import Comparison
 from ttm_client.models.damage import DamageImage, DamageReport, Prediction
 from ttm_client.models.jobs import Artifact, Attempt, BulkResult, Dryrun, Job, JobEvent, JobSummary, MetricPoint, Recipe
@@ -431,7 +431,7 @@ class Jobs:
         >>> len(answer.models[0].top)
         5
         """
-        path = Path(image)
+        path = expanded(image)
         content = path.read_bytes()
         response = self._transport.request(
             "POST", self._path(job) + "/predict", content=content, headers={"Content-Type": image_type(path)}
@@ -462,7 +462,7 @@ class Jobs:
         return download(
             self._transport,
             href,
-            Path(path),
+            expanded(path),
             sha256=read_header(first, "etag").strip('"'),
             size=int(read_header(first, "content-range").rpartition("/")[2]),
             progress=progress,
@@ -482,7 +482,7 @@ class Jobs:
         """
         found = artifact if isinstance(artifact, Artifact) else only_named(self.artifacts(job), artifact)
         return download(
-            self._transport, found.href, Path(path), sha256=found.sha256, size=found.size, progress=progress
+            self._transport, found.href, expanded(path), sha256=found.sha256, size=found.size, progress=progress
         )
 
     def push(

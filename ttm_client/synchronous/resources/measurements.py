@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ttm_client.local_files import expanded
 from ttm_client.models.base import ApiModel
 from ttm_client.models.measurements import Device, JobMeasurements, Measurement, MeasurementRequest
 from ttm_client.protocol import segment
@@ -106,7 +107,7 @@ class Devices:
         >>> work = client.devices.claim("pi5")
         >>> work and client.devices.download(work, "model.onnx")
         """
-        return download(self._transport, work.href, Path(path), sha256=work.sha256, size=work.size)
+        return download(self._transport, work.href, expanded(path), sha256=work.sha256, size=work.size)
 
     def complete(
         self, device: str | Device, request: str | MeasurementRequest, values: Mapping[str, Any]

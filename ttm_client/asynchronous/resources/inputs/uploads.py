@@ -12,6 +12,7 @@ from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.polling import answer
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ApiError, ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
+from ttm_client.local_files import expanded
 from ttm_client.models.jobs import Inspection, Upload
 from ttm_client.protocol import RECONNECT_SECONDS, Advance, segment, sha256_of
 from ttm_client.references import UploadReference, upload_id
@@ -57,7 +58,7 @@ class AsyncUploads:
         >>> upload.filename, upload.size
         ('teacher.safetensors', 7)
         """
-        path = Path(path)
+        path = expanded(path)
         digest = await asyncio.to_thread(sha256_of, path)
         return await self._send(path, digest, progress, attempts=attempts, reconnect_timeout=reconnect_timeout)
 
@@ -68,7 +69,7 @@ class AsyncUploads:
         >>> (await client.uploads.ensure("teacher.safetensors")).id == first.id
         True
         """
-        path = Path(path)
+        path = expanded(path)
         digest = await asyncio.to_thread(sha256_of, path)
         response = await self._transport.request("GET", "/uploads", params={"limit": 200})
         for upload in read_items(Upload, response):

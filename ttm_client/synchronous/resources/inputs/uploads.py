@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ttm_client.errors import ApiError, ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
+from ttm_client.local_files import expanded
 from ttm_client.models.jobs import Inspection, Upload
 from ttm_client.protocol import RECONNECT_SECONDS, Advance, segment, sha256_of
 from ttm_client.references import UploadReference, upload_id
@@ -58,7 +59,7 @@ class Uploads:
         >>> upload.filename, upload.size
         ('teacher.safetensors', 7)
         """
-        path = Path(path)
+        path = expanded(path)
         digest = sha256_of(path)
         return self._send(path, digest, progress, attempts=attempts, reconnect_timeout=reconnect_timeout)
 
@@ -69,7 +70,7 @@ class Uploads:
         >>> (client.uploads.ensure("teacher.safetensors")).id == first.id
         True
         """
-        path = Path(path)
+        path = expanded(path)
         digest = sha256_of(path)
         response = self._transport.request("GET", "/uploads", params={"limit": 200})
         for upload in read_items(Upload, response):
