@@ -122,7 +122,12 @@ class ApiError(ClientError):
         self.detail = detail
         self.errors = errors
         self.request_id = request_id
-        lines = [detail or title, *(f"{error.pointer}: {error.detail}" for error in errors)]
+        lines = [detail or title]
+        for error in errors:
+            if error.pointer:
+                lines.append(f"{error.pointer}: {error.detail}")
+            elif error.detail.lower() not in detail.lower():
+                lines.append(error.detail)
         super().__init__("\n  ".join(lines))
 
     def __reduce__(self) -> tuple[Any, ...]:

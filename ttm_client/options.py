@@ -135,6 +135,17 @@ def items(values: Iterable[Any]) -> list[Any]:
     return [*values]
 
 
+def texts(values: Iterable[str], name: str) -> list[str]:
+    """The strings in their order; one string is one value. Raises TypeError for other values, which as parameters
+    would select nothing.
+    """
+    found = items(values)
+    for each in found:
+        if not isinstance(each, str):
+            raise TypeError(f"The {name} must be strings, not {type(each).__name__}.")
+    return found
+
+
 def as_time(value: datetime | str) -> str:
     """A time in ISO 8601 format. Raises TypeError unless it is a datetime or a string."""
     if not isinstance(value, datetime | str):
@@ -144,7 +155,7 @@ def as_time(value: datetime | str) -> str:
 
 def as_body(states: Iterable[str], tags: Iterable[str], filters: JobFilters) -> dict[str, Any]:
     """Filters as the `filter` of a change of several jobs."""
-    return {"state": items(states), "tag": items(tags), **as_query(filters)}
+    return {"state": texts(states, "states"), "tag": texts(tags, "tags"), **as_query(filters)}
 
 
 def as_query(filters: JobFilters) -> dict[str, str]:
@@ -175,6 +186,6 @@ def spec_of(
 
 def study_of(dataset: Part, teacher: Part, limits: Mapping[str, Any], options: StudyOptions) -> dict[str, Any]:
     """The body of `POST /studies`."""
-    spec: dict[str, Any] = {"dataset": dataset, "teacher": teacher, "limits": dict(limits), **options}
+    spec: dict[str, Any] = {"dataset": dataset, "teacher": teacher, "limits": limits, **options}
     deadline = spec.get("deadline")
     return spec | {"deadline": deadline.isoformat()} if isinstance(deadline, datetime) else spec

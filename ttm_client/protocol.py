@@ -32,6 +32,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 _RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _MAX_RETRY_AFTER = 60.0
+_MAX_SECONDS = 1e9
 RECONNECT_SECONDS = 300.0
 """By default, how long a method that follows something waits for a service that cannot be reached."""
 
@@ -47,6 +48,8 @@ class StoreFailed(Exception):
 
 def address(base_url: str | None) -> str:
     """The service's base URL: the argument, TTM_URL, or http://127.0.0.1:8000. Raises ValueError if it is none."""
+    if not isinstance(base_url, str | None):
+        raise TypeError(f"The URL of the service must be a string, not {type(base_url).__name__}.")
     text = (base_url or os.environ.get("TTM_URL") or DEFAULT_URL).rstrip("/")
     try:
         url = httpx2.URL(text)
@@ -63,6 +66,8 @@ def default_headers(api_key: str | None) -> dict[str, str]:
     key that cannot be in a header.
     """
     headers = {"User-Agent": "ttm-client", "Accept": "application/json, application/problem+json;q=0.9, */*;q=0.8"}
+    if not isinstance(api_key, str | None):
+        raise TypeError(f"The API key must be a string, not {type(api_key).__name__}.")
     key = (api_key or os.environ.get("TTM_API_KEY") or "").strip()
     if not (key.isascii() and key.isprintable()):
         raise ValueError("The API key has characters that no API key has.")
@@ -71,17 +76,60 @@ def default_headers(api_key: str | None) -> dict[str, str]:
 
 def opened(http: Callable[..., Http], timeout: float) -> Http:
     """A new HTTP client. Raises ValueError for a timeout that is not positive, and unreadable certificates."""
-    seconds = float(timeout)
-    if not seconds > 0:
-        raise ValueError(f"The timeout must be positive, not {seconds:g} s.")
+    limit = positive_seconds(timeout, "timeout")
     try:
-        return http(timeout=httpx2.Timeout(seconds, connect=5.0))
+        return http(timeout=httpx2.Timeout(limit, connect=5.0))
     except ImportError as error:
         raise ValueError("ALL_PROXY, HTTP_PROXY or HTTPS_PROXY names a SOCKS proxy: pip install socksio") from error
     except OSError as error:  # has no file name
         named = [f"{name}={os.environ[name]}" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ]
         where = f" of {' and '.join(named)}" if named else ""
         raise ValueError(f"The certificates{where} cannot be read: {error}") from error
+
+
+def seconds(value: float, name: str) -> float:
+    """A duration as a float. Raises TypeError unless it is a number, and ValueError for NaN and negative ones."""
+    number = _as_seconds(value, name)
+    if not number >= 0:
+        raise ValueError(f"The {name} must be at least 0 s, not {number:g} s.")
+    return number
+
+
+def positive_seconds(value: float, name: str) -> float:
+    """A duration as a float. Raises TypeError unless it is a number, and ValueError unless it is positive."""
+    number = _as_seconds(value, name)
+    if not number > 0:
+        raise ValueError(f"The {name} must be positive, not {number:g} s.")
+    return number
+
+
+def _as_seconds(value: float, name: str) -> float:
+    try:
+        # Scalars of NumPy and PyTorch are numbers, but `sleep` takes none of them.
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"The {name} must be a number of seconds, not {value!r}.") from None
+    # `sleep` and sockets refuse much longer ones.
+    return number if math.isnan(number) else min(number, _MAX_SECONDS)
+
+
+def event_id(value: str | int | None) -> dict[str, str]:
+    """The header with which a stream resumes after an event. Raises TypeError unless it is a string or an integer, and
+    InvalidRequest for a string that no event has.
+    """
+    if value is None:
+        return {}
+    text = value if isinstance(value, str) else number_segment(value)
+    if not (text.isascii() and text.isprintable()):
+        detail = f"{text!r} is not the id of an event."
+        raise InvalidRequest(status=422, code="invalid_request", title="Not sent", detail=detail)
+    return {"Last-Event-ID": text}
+
+
+def path_too_long(path: str, error: Exception) -> InvalidRequest:
+    """The error of a URL that cannot be sent."""
+    detail = f"The name in {path[:40]}... cannot be sent: {error}."
+    return InvalidRequest(status=422, code="invalid_request", title="Not sent", detail=detail)
 
 
 def proxy_of(url: str) -> str | None:

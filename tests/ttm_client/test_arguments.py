@@ -1,6 +1,6 @@
 """Arguments of types that notebooks use, and empty ones."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -116,6 +116,77 @@ def test_scalars_and_paths_in_specs_are_converted(client: Client, settings: Sett
 def test_other_types_in_specs_are_named(client: Client, value: object, message: str) -> None:
     with pytest.raises(TypeError, match=f"^/training/a~1b/0: {message}"):
         client.jobs.create(student="resnet18", dataset="file:///data", training={"a/b": [value]})
+
+
+def test_durations_of_other_types_and_ranges_are_named(client: Client, job_id: str) -> None:
+    for wrong in (None, "soon", timedelta(seconds=1)):
+        with pytest.raises(TypeError, match="The timeout must be a number of seconds, not "):
+            Client(timeout=wrong)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="The interval must be a number of seconds, not "):
+            client.jobs.wait(job_id, interval=wrong)  # type: ignore[arg-type]
+    for wrong in (-1, float("nan")):
+        with pytest.raises(ValueError, match="The timeout must be at least 0 s, not "):
+            client.jobs.wait(job_id, timeout=wrong)
+        with pytest.raises(ValueError, match="The interval must be positive, not "):
+            client.jobs.wait(job_id, interval=wrong)
+        with pytest.raises(ValueError, match="The interval must be positive, not "):
+            list(client.jobs.follow_log(job_id, interval=wrong))
+        with pytest.raises(ValueError, match="The reconnect_timeout must be at least 0 s, not "):
+            list(client.jobs.events(job_id, reconnect_timeout=wrong))
+    with pytest.raises(WaitTimeout):
+        client.jobs.wait(job_id, timeout=0.1, interval=float("inf"))
+    with Client(client.base_url, timeout=1e308) as other:
+        assert other.jobs.get(job_id).id == job_id
+
+
+def test_a_url_and_a_key_are_strings() -> None:
+    with pytest.raises(TypeError, match="URL of the service must be a string, not PosixPath"):
+        Client(Path("x"))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="API key must be a string, not int"):
+        Client(api_key=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("last", ["\n", "é", "5\r\nX-A: b"])
+def test_an_event_id_that_cannot_be_sent(client: Client, job_id: str, last: str) -> None:
+    """It was sent again and again for five minutes."""
+    with pytest.raises(InvalidRequest, match="is not the id of an event"):
+        list(client.jobs.events(job_id, last_event_id=last))
+
+
+def test_an_event_id_may_be_a_number(client: Client, job_id: str) -> None:
+    client.jobs.cancel(job_id)
+    events = list(client.jobs.events(job_id))
+    assert list(client.jobs.events(job_id, last_event_id=int(events[0].id))) == events[1:]
+    with pytest.raises(TypeError, match=r"an integer, not 1\.5"):
+        list(client.jobs.events(job_id, last_event_id=1.5))  # type: ignore[arg-type]
+
+
+def test_names_and_tags_that_are_no_strings_are_refused(client: Client, job_id: str) -> None:
+    for call in (
+        lambda: list(client.jobs.list(tags=[None])),  # type: ignore[list-item]
+        lambda: client.jobs.metrics(job_id, names=[5]),  # type: ignore[list-item]
+        lambda: client.jobs.tag_many([job_id], add=[5]),  # type: ignore[list-item]
+        lambda: list(client.studies.list(states=[None])),  # type: ignore[list-item]
+        lambda: list(client.events.stream(types=[5])),  # type: ignore[list-item]
+    ):
+        with pytest.raises(TypeError, match=r"must be strings, not (NoneType|int)"):
+            call()
+    with pytest.raises(TypeError, match="Expected a list, not int"):
+        client.devices.request("pi5", job_id, batches=5)  # type: ignore[arg-type]
+    for limits in (None, 5):
+        with pytest.raises(InvalidRequest, match="/limits"):
+            client.studies.create(teacher="job:" + job_id, dataset="file:///data", limits=limits)  # type: ignore[arg-type]
+
+
+def test_a_name_that_is_too_long_for_a_url(client: Client) -> None:
+    with pytest.raises(InvalidRequest, match=r"The name in /jobs/xxx.* cannot be sent: URL too long"):
+        client.jobs.get("x" * 70_000)
+
+
+def test_an_error_of_the_whole_request_is_written_once(client: Client, job_id: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        client.jobs.tag_many([job_id])
+    assert str(refused.value) == "`add` or `remove` must name a tag."
 
 
 def test_certificates_that_cannot_be_read_are_named(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import httpx2
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import Unavailable
 from ttm_client.models.jobs import TERMINAL_STATES, JobEvent
-from ttm_client.protocol import RECONNECT_SECONDS, check_source, connection_failed
+from ttm_client.protocol import RECONNECT_SECONDS, check_source, connection_failed, event_id, seconds
 from ttm_client.responses import read_event
 
 _FIRST_ATTEMPTS = 5
@@ -19,7 +19,7 @@ async def follow(
     transport: AsyncTransport,
     path: str,
     *,
-    last_event_id: str | None = None,
+    last_event_id: str | int | None = None,
     reconnect_timeout: float = RECONNECT_SECONDS,
 ) -> AsyncIterator[JobEvent]:
     """Yields each event of the stream at `path` after `last_event_id` once and in order, until the job or study has
@@ -28,14 +28,13 @@ async def follow(
     Reconnects from the last event after a dropped connection. Raises ConnectionFailed if the first connection fails
     five times, unless it resumes after `last_event_id`, and after `reconnect_timeout` seconds without a connection.
     """
+    reconnect_timeout = seconds(reconnect_timeout, "reconnect_timeout")
     lost_since: float | None = None
     attempt = 0
     connected = last_event_id is not None
     while True:
         try:
-            headers = {"Accept": "text/event-stream"}
-            if last_event_id is not None:
-                headers["Last-Event-ID"] = last_event_id
+            headers = {"Accept": "text/event-stream", **event_id(last_event_id)}
             # The service sends three pings within the read timeout, so a longer silence means a dead connection.
             async with transport.stream(path, headers=headers, read_timeout=45.0) as response:
                 if response.status_code == 204:

@@ -8,6 +8,7 @@ from ttm_client.asynchronous.polling import answer
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import InvalidRequest, NotFound
 from ttm_client.models.jobs import Job
+from ttm_client.protocol import positive_seconds, seconds
 from ttm_client.references import JobReference
 
 # The request overlaps the bytes already received by this many. A mismatch means the log of another attempt, or a log
@@ -24,6 +25,8 @@ async def follow_log(
     reconnect_timeout: float,
 ) -> AsyncIterator[str]:
     """Yields complete lines as they arrive, until the job has ended."""
+    interval = positive_seconds(interval, "interval")
+    reconnect_timeout = seconds(reconnect_timeout, "reconnect_timeout")
     known = b""
     total, waiting = 0, b""
     job = await get(reference)

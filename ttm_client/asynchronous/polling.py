@@ -9,6 +9,7 @@ from typing import TypeVar
 from ttm_client.errors import ConnectionFailed, Unavailable, WaitTimeout
 from ttm_client.models.jobs import Job
 from ttm_client.models.studies import Study
+from ttm_client.protocol import positive_seconds, seconds
 
 T = TypeVar("T")
 Ended = TypeVar("Ended", Job, Study)
@@ -28,8 +29,9 @@ async def wait_until_done(
     poll, WaitTimeout after `timeout` seconds, and ConnectionFailed or Unavailable after `reconnect_timeout` seconds
     without an answer.
     """
-    # Scalars of NumPy and PyTorch are numbers, but `sleep` takes none of them.
-    timeout, interval = None if timeout is None else float(timeout), float(interval)
+    interval = positive_seconds(interval, "interval")
+    reconnect_timeout = seconds(reconnect_timeout, "reconnect_timeout")
+    timeout = None if timeout is None else seconds(timeout, "timeout")
     deadline = None if timeout is None else time.monotonic() + timeout
     found = await get(reference)
     while True:

@@ -37,7 +37,14 @@ UrlOption = Annotated[
     str | None,
     typer.Option("--url", envvar="TTM_URL", help="URL of the service.", show_default="http://127.0.0.1:8000"),
 ]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number of rows.")]
+
+
+def sliceable(limit: int) -> int:
+    """The largest number up to `limit` that `islice` takes."""
+    return min(limit, sys.maxsize)
+
+
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, callback=sliceable, help="Maximum number of rows.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print only JSON to standard output.")]
 

@@ -8,7 +8,7 @@ import httpx2
 
 from ttm_client.errors import Unavailable
 from ttm_client.models.jobs import TERMINAL_STATES, JobEvent
-from ttm_client.protocol import RECONNECT_SECONDS, check_source, connection_failed
+from ttm_client.protocol import RECONNECT_SECONDS, check_source, connection_failed, event_id, seconds
 from ttm_client.responses import read_event
 from ttm_client.synchronous.transport import Transport
 
@@ -19,7 +19,7 @@ def follow(
     transport: Transport,
     path: str,
     *,
-    last_event_id: str | None = None,
+    last_event_id: str | int | None = None,
     reconnect_timeout: float = RECONNECT_SECONDS,
 ) -> Iterator[JobEvent]:
     """Yields each event of the stream at `path` after `last_event_id` once and in order, until the job or study has
@@ -28,14 +28,13 @@ def follow(
     Reconnects from the last event after a dropped connection. Raises ConnectionFailed if the first connection fails
     five times, unless it resumes after `last_event_id`, and after `reconnect_timeout` seconds without a connection.
     """
+    reconnect_timeout = seconds(reconnect_timeout, "reconnect_timeout")
     lost_since: float | None = None
     attempt = 0
     connected = last_event_id is not None
     while True:
         try:
-            headers = {"Accept": "text/event-stream"}
-            if last_event_id is not None:
-                headers["Last-Event-ID"] = last_event_id
+            headers = {"Accept": "text/event-stream", **event_id(last_event_id)}
             # The service sends three pings within the read timeout, so a longer silence means a dead connection.
             with transport.stream(path, headers=headers, read_timeout=45.0) as response:
                 if response.status_code == 204:

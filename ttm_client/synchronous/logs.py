@@ -7,6 +7,7 @@ from functools import partial
 
 from ttm_client.errors import InvalidRequest, NotFound
 from ttm_client.models.jobs import Job
+from ttm_client.protocol import positive_seconds, seconds
 from ttm_client.references import JobReference
 from ttm_client.synchronous.polling import answer
 from ttm_client.synchronous.transport import Transport
@@ -25,6 +26,8 @@ def follow_log(
     reconnect_timeout: float,
 ) -> Iterator[str]:
     """Yields complete lines as they arrive, until the job has ended."""
+    interval = positive_seconds(interval, "interval")
+    reconnect_timeout = seconds(reconnect_timeout, "reconnect_timeout")
     known = b""
     total, waiting = 0, b""
     job = get(reference)

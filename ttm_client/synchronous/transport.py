@@ -100,6 +100,8 @@ class Transport:
                 headers=sent,
                 timeout=httpx2.USE_CLIENT_DEFAULT if timeout is None else timeout,
             )
+        except httpx2.InvalidURL as error:
+            raise protocol.path_too_long(path, error) from error
         except httpx2.ConnectError as error:
             raise protocol.connection_failed(f"Cannot connect to {self.base_url}", error, self.proxy) from error
         except httpx2.TransportError as error:

@@ -23,7 +23,7 @@ from ttm_client.models.studies import (
     StudyReplay,
     StudySummary,
 )
-from ttm_client.options import Part, StudyOptions, items, study_of
+from ttm_client.options import Part, StudyOptions, study_of, texts
 from ttm_client.protocol import RECONNECT_SECONDS, Advance, Params
 from ttm_client.references import StudyReference, study_reference
 from ttm_client.responses import read, read_items
@@ -91,7 +91,7 @@ class AsyncStudies:
         >>> [each.name async for each in client.studies.list(states=("succeeded", "failed"))]
         ['kiosk']
         """
-        params: Params = {"limit": 100, "state": items(states)}
+        params: Params = {"limit": 100, "state": texts(states, "states")}
         async for item in pages(self._transport, StudySummary, "/studies", params):
             yield item
 
@@ -124,7 +124,11 @@ class AsyncStudies:
         )
 
     async def events(
-        self, study: StudyReference, *, last_event_id: str | None = None, reconnect_timeout: float = RECONNECT_SECONDS
+        self,
+        study: StudyReference,
+        *,
+        last_event_id: str | int | None = None,
+        reconnect_timeout: float = RECONNECT_SECONDS,
     ) -> AsyncIterator[JobEvent]:
         """Yields each event of a study once and in order, across dropped connections, until the study has ended.
 

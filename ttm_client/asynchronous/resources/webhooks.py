@@ -9,7 +9,7 @@ import httpx2
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import Delivery, NewWebhook, Webhook
-from ttm_client.options import WebhookChanges, as_time, items
+from ttm_client.options import WebhookChanges, as_time, texts
 from ttm_client.protocol import segment
 from ttm_client.references import delivery_id, webhook_id
 from ttm_client.responses import read, read_field, read_items
@@ -35,7 +35,7 @@ class AsyncWebhooks:
         >>> webhook.secret
         'whsec_...'
         """
-        body = {"url": url, "events": items(events), "description": description}
+        body = {"url": url, "events": texts(events, "events"), "description": description}
         return read(NewWebhook, await self._send("POST", "", body, once=True))
 
     async def list(self) -> AsyncIterator[Webhook]:
@@ -133,7 +133,7 @@ class AsyncWebhooks:
 
 
 def _as_body(changes: WebhookChanges) -> dict[str, Any]:
-    return {name: items(value) if name == "events" else value for name, value in changes.items()}  # type: ignore[arg-type]
+    return {name: texts(value, "events") if name == "events" else value for name, value in changes.items()}  # type: ignore[arg-type]
 
 
 def _path(webhook: str | Webhook) -> str:

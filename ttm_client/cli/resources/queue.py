@@ -7,7 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from ttm_client import QueueStats, WaitingJob, Worker
-from ttm_client.cli.output import JsonOption, UrlOption, duration, messages, print_json, print_rows, service, size
+from ttm_client.cli.output import (
+    JsonOption,
+    LimitOption,
+    UrlOption,
+    duration,
+    messages,
+    print_json,
+    print_rows,
+    service,
+    size,
+)
 
 _REASONS = {
     "worker": "a worker that serves the queue",
@@ -24,7 +34,7 @@ def queue(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="Queue. Default: the service's first queue.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number of jobs.")] = 20,
+    limit: LimitOption = 20,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:

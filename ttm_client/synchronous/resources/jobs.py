@@ -12,7 +12,7 @@ from ttm_client.models.comparisons import Comparison
 from ttm_client.models.damage import DamageImage, DamageReport, Prediction
 from ttm_client.models.jobs import Artifact, Attempt, BulkResult, Dryrun, Job, JobEvent, JobSummary, MetricPoint, Recipe
 from ttm_client.models.metrics import Metrics
-from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_body, as_query, items, spec_of
+from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_body, as_query, items, spec_of, texts
 from ttm_client.progress import ProgressLine
 from ttm_client.protocol import RECONNECT_SECONDS, Advance, Params, number_segment
 from ttm_client.references import JobReference, job_reference, only_named
@@ -116,7 +116,7 @@ class Jobs:
         ['running', 'failed']
         """
         query = as_query(self._with_study_id(filters))
-        params: Params = {"limit": 100, "state": items(states), "tag": items(tags), **query}
+        params: Params = {"limit": 100, "state": texts(states, "states"), "tag": texts(tags, "tags"), **query}
         yield from pages(self._transport, JobSummary, "/jobs", params)
 
     def cancel(self, job: JobReference) -> Job:
@@ -146,7 +146,7 @@ class Jobs:
         >>> [result.tags for result in client.jobs.tag_many([done.id], add=["table1"])]
         [('table1',)]
         """
-        return self._change_many("/jobs/tag", jobs, {"add": items(add), "remove": items(remove)})
+        return self._change_many("/jobs/tag", jobs, {"add": texts(add, "add"), "remove": texts(remove, "remove")})
 
     def cancel_matching(
         self,
@@ -181,7 +181,7 @@ class Jobs:
         >>> [result.tags for result in client.jobs.tag_matching(states=("failed",), add=["check"])]
         [('check',)]
         """
-        changes = {"add": items(add), "remove": items(remove), "dry_run": dry_run}
+        changes = {"add": texts(add, "add"), "remove": texts(remove, "remove"), "dry_run": dry_run}
         selected = as_body(states, tags, self._with_study_id(filters))
         return self._change_matching("/jobs/tag", selected, changes)
 
@@ -290,7 +290,7 @@ class Jobs:
         )
 
     def events(
-        self, job: JobReference, *, last_event_id: str | None = None, reconnect_timeout: float = RECONNECT_SECONDS
+        self, job: JobReference, *, last_event_id: str | int | None = None, reconnect_timeout: float = RECONNECT_SECONDS
     ) -> Iterator[JobEvent]:
         """Yields each event of a job once and in order, across dropped connections, until the job has ended.
 
@@ -315,7 +315,7 @@ class Jobs:
         found = Metrics()
         path = self._path(job) + "/metrics"
         while True:
-            params: Params = {"name": items(names), "after_step": after_step, "limit": 1000}
+            params: Params = {"name": texts(names, "names"), "after_step": after_step, "limit": 1000}
             response = self._transport.request("GET", path, params=params)
             found += read_items(MetricPoint, response)
             if not read_field(response, "has_more"):

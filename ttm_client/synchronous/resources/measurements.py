@@ -9,6 +9,7 @@ from typing import Any
 from ttm_client.local_files import expanded
 from ttm_client.models.base import ApiModel
 from ttm_client.models.measurements import Device, JobMeasurements, Measurement, MeasurementRequest
+from ttm_client.options import items
 from ttm_client.protocol import segment
 from ttm_client.references import JobReference, device_name, request_id
 from ttm_client.responses import read, read_items
@@ -89,7 +90,7 @@ class Devices:
         ...     print(error.code)
         artifact_not_found
         """
-        body = {"job_id": job_id(self._transport, job), "batches": [*batches]}
+        body = {"job_id": job_id(self._transport, job), "batches": items(batches)}
         response = self._transport.request("POST", _path(device) + "/requests", body=body)
         return read_items(MeasurementRequest, response)
 

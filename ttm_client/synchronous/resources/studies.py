@@ -17,7 +17,7 @@ from ttm_client.models.studies import (
     StudyReplay,
     StudySummary,
 )
-from ttm_client.options import Part, StudyOptions, items, study_of
+from ttm_client.options import Part, StudyOptions, study_of, texts
 from ttm_client.protocol import RECONNECT_SECONDS, Advance, Params
 from ttm_client.references import StudyReference, study_reference
 from ttm_client.responses import read, read_items
@@ -92,7 +92,7 @@ class Studies:
         >>> [each.name for each in client.studies.list(states=("succeeded", "failed"))]
         ['kiosk']
         """
-        params: Params = {"limit": 100, "state": items(states)}
+        params: Params = {"limit": 100, "state": texts(states, "states")}
         yield from pages(self._transport, StudySummary, "/studies", params)
 
     def wait(
@@ -124,7 +124,11 @@ class Studies:
         )
 
     def events(
-        self, study: StudyReference, *, last_event_id: str | None = None, reconnect_timeout: float = RECONNECT_SECONDS
+        self,
+        study: StudyReference,
+        *,
+        last_event_id: str | int | None = None,
+        reconnect_timeout: float = RECONNECT_SECONDS,
     ) -> Iterator[JobEvent]:
         """Yields each event of a study once and in order, across dropped connections, until the study has ended.
 

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import httpx2
 
 from ttm_client.models.resources import Delivery, NewWebhook, Webhook
-from ttm_client.options import WebhookChanges, as_time, items
+from ttm_client.options import WebhookChanges, as_time, texts
 from ttm_client.protocol import segment
 from ttm_client.references import delivery_id, webhook_id
 from ttm_client.responses import read, read_field, read_items
@@ -36,7 +36,7 @@ class Webhooks:
         >>> webhook.secret
         'whsec_...'
         """
-        body = {"url": url, "events": items(events), "description": description}
+        body = {"url": url, "events": texts(events, "events"), "description": description}
         return read(NewWebhook, self._send("POST", "", body, once=True))
 
     def list(self) -> Iterator[Webhook]:
@@ -132,7 +132,7 @@ class Webhooks:
 
 
 def _as_body(changes: WebhookChanges) -> dict[str, Any]:
-    return {name: items(value) if name == "events" else value for name, value in changes.items()}  # type: ignore[arg-type]
+    return {name: texts(value, "events") if name == "events" else value for name, value in changes.items()}  # type: ignore[arg-type]
 
 
 def _path(webhook: str | Webhook) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import urlencode
 
 from ttm_client.models.jobs import JobEvent
-from ttm_client.options import items
+from ttm_client.options import texts
 from ttm_client.protocol import RECONNECT_SECONDS
 from ttm_client.synchronous.events import follow
 from ttm_client.synchronous.transport import Transport
@@ -27,7 +27,7 @@ class Events:
         self,
         *,
         types: Iterable[str] = (),
-        last_event_id: str | None = None,
+        last_event_id: str | int | None = None,
         reconnect_timeout: float = RECONNECT_SECONDS,
     ) -> Iterator[JobEvent]:
         """Yields each event once and in order, across dropped connections, without end: `job.state`, `job.phase` and
@@ -43,6 +43,6 @@ class Events:
         ...         break
         True
         """
-        query = urlencode([("type", kind) for kind in items(types)])
+        query = urlencode([("type", kind) for kind in texts(types, "types")])
         path = f"/events?{query}" if query else "/events"
         return follow(self._transport, path, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
