@@ -11,7 +11,7 @@ class ServiceError(Exception):
 
     @property
     def message(self) -> str:
-        return str(self) or (self.__doc__ or "").strip()
+        return str(self) or " ".join((self.__doc__ or "").split())
 
 
 class NotFound(ServiceError):

@@ -96,7 +96,7 @@ def problems(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "model": Problem,
-            "description": " ".join(f"`{error.code}`: {(error.__doc__ or '').strip()}" for error in group),
+            "description": " ".join(f"`{error.code}`: {' '.join((error.__doc__ or '').split())}" for error in group),
         }
         for status, group in codes.items()
     }
