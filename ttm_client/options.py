@@ -108,7 +108,7 @@ class WebhookChanges(TypedDict, total=False):
 class JobFilters(TypedDict, total=False):
     """Which jobs a list or a change of several jobs selects: `name` is a part of the name in any case, `teacher` and
     `dataset` are URIs, names in the registry such as `dataset:pets`, or responses that have one of these, `owner` is
-    the name of a key, `study` a study, its id or its name.
+    the name of a key, `study` a study, its id or its name, or `none` for the jobs that belong to no study.
 
     >>> filters: JobFilters = {"dataset": dataset, "created_after": "2020-01-01T00:00:00Z"}
     >>> len(list(client.jobs.list(**filters)))

@@ -75,7 +75,11 @@ async def _filters(
         str | None, Query(max_length=100, description="Only jobs submitted with a key of this name."), NoControls
     ] = None,
     study: Annotated[
-        str | None, Query(max_length=36, description="Only jobs of the study with this id."), NoControls
+        str | None,
+        Query(
+            max_length=36, description="Only jobs of the study with this id. `none`: only jobs that belong to no study."
+        ),
+        NoControls,
     ] = None,
     created_after: Annotated[
         UtcDatetime | None, Query(description="Only jobs created after this time (with a time zone).")

@@ -325,6 +325,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("study_id IS NOT NULL"),
     )
     op.create_index(
+        "ix_jobs_alone_newest",
+        "jobs",
+        ["project_id", sa.text("created_at DESC"), sa.text("id DESC"), "state"],
+        sqlite_where=sa.text("study_id IS NULL"),
+        postgresql_where=sa.text("study_id IS NULL"),
+    )
+    op.create_index(
         "ix_jobs_ended_alone",
         "jobs",
         ["project_id", sa.text("finished_at DESC"), sa.text("id DESC")],
@@ -891,6 +898,12 @@ def downgrade() -> None:
         table_name="jobs",
         sqlite_where=sa.text("state = 'queued'"),
         postgresql_where=sa.text("state = 'queued'"),
+    )
+    op.drop_index(
+        "ix_jobs_alone_newest",
+        table_name="jobs",
+        sqlite_where=sa.text("study_id IS NULL"),
+        postgresql_where=sa.text("study_id IS NULL"),
     )
     op.drop_index(
         "ix_jobs_ended_alone",

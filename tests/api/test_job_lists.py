@@ -14,6 +14,7 @@ from tests.support.checkpoints import checkpoint
 from tests.support.factories import claimed, create_job, job_of, queued
 from tests.support.runs import claim, fail, succeed, train
 from tests.support.statements import statements
+from tests.support.studies import advance, create_study, jobs_of
 from ttm_core.spec import catalogue
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.database.ids import new_id
@@ -50,6 +51,19 @@ def test_filters_are_combined_with_and(client: TestClient, engine: Engine) -> No
     assert ids(client, created_before=moment.isoformat()) == [a]
     assert ids(client, created_after=moment.isoformat(), name="a") == [c]
     assert ids(client, created_after=(moment + timedelta(days=1)).isoformat()) == []
+
+
+def test_jobs_of_a_study_and_jobs_of_none_are_listed(client: TestClient, engine: Engine) -> None:
+    study_id, alone = create_study(engine), queued(engine, name="alone")
+    advance(engine)
+    (screen,) = jobs_of(engine, study_id)
+    assert ids(client) == [screen.id, alone]
+    assert ids(client, study=study_id) == [screen.id]
+    assert ids(client, study="none") == [alone]
+    assert ids(client, study="none", state=["queued", "running"]) == [alone]
+    assert ids(client, study="none", name="nobody") == []
+    changed = client.post("/jobs/cancel", json={"filter": {"study": "none"}, "dry_run": True}).json()
+    assert [item["id"] for item in changed["items"]] == [alone]
 
 
 def test_pages_of_filtered_lists_are_complete(client: TestClient, engine: Engine) -> None:
@@ -100,11 +114,13 @@ FILTERS: list[tuple[dict[str, Any], str]] = [
     ({"tag": "tag7"}, "ix_job_tags_newest"),
     ({"teacher": "upload:7"}, "ix_jobs_teacher_newest"),
     ({"dataset": "file:///7"}, "ix_jobs_dataset_newest"),
+    ({"study": "none"}, "ix_jobs_alone_newest"),
     ({"created_before": "2030-01-01T00:00:00Z"}, "ix_jobs_newest"),
 ]
 
 
 def test_each_job_list_is_read_from_an_index(client: TestClient, engine: Engine) -> None:
+    study_id = create_study(engine)
     with session_scope(engine) as session:
         row = {column.name: getattr(create_job(session), column.name) for column in Job.__table__.columns}
         rows = [
@@ -117,6 +133,9 @@ def test_each_job_list_is_read_from_an_index(client: TestClient, engine: Engine)
                 "dataset": f"file:///{number % 100}",
                 "state": "failed" if number % 100 == 0 else "succeeded",
                 "created_at": row["created_at"] + timedelta(seconds=number),
+                # Most jobs belong to a study.
+                "study_id": study_id if number % 100 else None,
+                "candidate": number,
             }
             for number in range(8000)
         ]

@@ -97,6 +97,8 @@ def test_jobs_lists_newest_first(ttm: Ttm, finished: str) -> None:
     assert len(ttm("jobs", "-n", "1").stdout.splitlines()) == 1
     assert finished not in ttm("jobs", "--state", "failed").stdout
     assert ttm("jobs", "--owner", "nobody").stdout == ""
+    assert finished in ttm("jobs", "--study", "none").stdout
+    assert ttm("jobs", "--study", finished).stdout == ""
     assert json.loads(ttm("jobs", "--json").stdout)[0]["id"] == finished
 
 

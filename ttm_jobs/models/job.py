@@ -31,6 +31,7 @@ WAITING_FOR_ARCHITECTURES = text("state = 'queued' AND architectures IS NOT NULL
 HOLDING = text("state IN ('running', 'cancelling', 'pausing')")
 BEGUN = text("started_at IS NOT NULL")
 OF_STUDY = text("study_id IS NOT NULL")
+ALONE = text("study_id IS NULL")
 ENDED_ALONE = text("study_id IS NULL AND finished_at IS NOT NULL")
 UNHELD_WITH_DEADLINE = text("state IN ('queued', 'paused') AND deadline_at IS NOT NULL")
 
@@ -210,6 +211,16 @@ class Job(Owned, Base):
             postgresql_where=UNHELD_WITH_DEADLINE,
         ),
         Index("ix_jobs_retry_of", retry_of),
+        # With the state, so that the states of these jobs are counted without reading the rows.
+        Index(
+            "ix_jobs_alone_newest",
+            "project_id",
+            created_at.desc(),
+            id.desc(),
+            state,
+            sqlite_where=ALONE,
+            postgresql_where=ALONE,
+        ),
         Index(
             "ix_jobs_ended_alone",
             "project_id",

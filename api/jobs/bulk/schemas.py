@@ -25,7 +25,7 @@ class JobFilter(StrictModel):
     teacher: _Text | None = Field(None, description="URI of the teacher's checkpoint, or `teacher:NAME`.")
     dataset: _Text | None = Field(None, description="URI of the dataset, or `dataset:NAME`.")
     owner: _Text | None = Field(None, description="Name of the submitting key.")
-    study: _Text | None = Field(None, description="Id of a study.")
+    study: _Text | None = Field(None, description="Id of a study. `none`: jobs that belong to no study.")
     created_after: UtcDatetime | None = None
     created_before: UtcDatetime | None = None
 

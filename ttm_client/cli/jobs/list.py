@@ -19,6 +19,14 @@ def jobs(
     tag: Annotated[list[str] | None, typer.Option(help="Only jobs with this tag. Repeatable.")] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs whose name contains this text.")] = None,
     owner: Annotated[str | None, typer.Option(help="Only jobs submitted with the API key of this name.")] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            help="Only jobs of this study: its id, a unique prefix of it, or its name; `none`: only jobs that "
+            "belong to no study.",
+            autocompletion=completion.study_ids,
+        ),
+    ] = None,
     view: ViewOption = None,
     limit: LimitOption = 20,
     json: JsonOption = False,
@@ -32,6 +40,8 @@ def jobs(
             filters["name"] = name
         if owner is not None:
             filters["owner"] = owner
+        if study is not None:
+            filters["study"] = study
         states, tags = tuple(state or saved.get("state", ())), tuple(tag or saved.get("tag", ()))
         found = list(islice(client.jobs.list(states=states, tags=tags, **filters), limit))
     if json:

@@ -114,6 +114,8 @@ class Jobs:
 
         >>> [job.state for job in client.jobs.list(states=("running", "failed"))]
         ['running', 'failed']
+
+        >>> alone = client.jobs.list(study="none")  # without the jobs of studies
         """
         query = as_query(self._with_study_id(filters))
         params: Params = {"limit": 100, "state": texts(states, "states"), "tag": texts(tags, "tags"), **query}
@@ -187,7 +189,9 @@ class Jobs:
 
     def _with_study_id(self, filters: JobFilters) -> JobFilters:
         study = filters.get("study")
-        return filters if study is None else {**filters, "study": study_id(self._transport, study)}
+        if study in (None, "none"):
+            return filters
+        return {**filters, "study": study_id(self._transport, study)}
 
     def _change_matching(self, path: str, selected: dict[str, Any], changes: dict[str, Any]) -> tuple[BulkResult, ...]:
         results: tuple[BulkResult, ...] = ()

@@ -12,14 +12,17 @@ from sqlalchemy.orm import Session
 
 from ttm_jobs.database import name_search
 from ttm_jobs.models import Job, JobTag
-from ttm_jobs.models.job import ENDED_ALONE, beginning, rest
+from ttm_jobs.models.job import ALONE, ENDED_ALONE, beginning, rest
 from ttm_jobs.states import JobState
+
+# In place of the id of a study: jobs that belong to none.
+NO_STUDY = "none"
 
 
 @dataclass(frozen=True)
 class JobFilters:
     """Filters of a list: any of `states`, all of `tags`, `name` as a substring, and each other value exactly. None
-    matches everything.
+    matches everything. `study` is an id or NO_STUDY.
     """
 
     states: Collection[JobState] = ()
@@ -99,7 +102,10 @@ def matching(session: Session, filters: JobFilters) -> tuple[Select[Job], Any, A
         query = query.where(*_equal(Job.dataset, filters.dataset))
     if filters.owner is not None:
         query = query.where(Job.owner == filters.owner)
-    if filters.study is not None:
+    if filters.study == NO_STUDY:
+        # The literal condition is that of the index.
+        query = query.where(ALONE)
+    elif filters.study is not None:
         query = query.where(Job.study_id == filters.study)
     if filters.created_after is not None:
         query = query.where(created_at > filters.created_after)

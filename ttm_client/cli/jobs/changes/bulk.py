@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ttm_client import BulkResult, JobFilters
-from ttm_client.cli.completion import job_ids, states
+from ttm_client.cli.completion import job_ids, states, study_ids
 from ttm_client.cli.output import CONFLICT, JsonOption, UrlOption, console, messages, print_json, service
 
 _Jobs = Annotated[
@@ -19,7 +19,14 @@ _States = Annotated[
 _Tags = Annotated[list[str] | None, typer.Option("--tag", help="All jobs with this tag. Repeatable: all of the tags.")]
 _Name = Annotated[str | None, typer.Option(help="All jobs whose name contains this text.")]
 _Owner = Annotated[str | None, typer.Option(help="All jobs submitted with the API key of this name.")]
-_Study = Annotated[str | None, typer.Option(help="All jobs of this study: its id, a unique prefix of it, or its name.")]
+_Study = Annotated[
+    str | None,
+    typer.Option(
+        help="All jobs of this study: its id, a unique prefix of it, or its name; `none`: all jobs that belong to no "
+        "study.",
+        autocompletion=study_ids,
+    ),
+]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the jobs without changing them.")]
 
 
