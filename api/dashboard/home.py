@@ -16,7 +16,6 @@ from api.operations import service as operations
 from api.studies import service as studies
 from api.studies.schemas import StudySummary
 from ttm_jobs.database.engine import read_scope
-from ttm_jobs.repositories import service_stats
 from ttm_jobs.repositories.jobs import listing
 from ttm_jobs.repositories.jobs.listing import JobFilters
 from ttm_jobs.states import JobState
@@ -36,7 +35,7 @@ def home_page(engine: EngineDep, settings: SettingsDep) -> HTMLResponse:
         active, _ = jobs.page(session, limit=_JOBS, cursor=None, filters=JobFilters(states=_ACTIVE))
         ended = [summary(job) for job in listing.ended_alone(session, limit=_FINISHED)]
         searches = studies.page(session, limit=_FINISHED, cursor=None).items
-        counts = service_stats.state_counts(session)
+        counts = listing.state_counts(session)
         workers = operations.worker_list(session, settings).items
     return page(
         "home.html",

@@ -163,6 +163,11 @@ def page(
     return JobPage(items=items, next_cursor=following, has_more=found.has_more), tag
 
 
+def state_counts(session: Session, filters: JobFilters) -> dict[JobState, int]:
+    """The number of jobs in each state that pass all filters except `states`."""
+    return listing.state_counts(session, resolve_filters(session, filters))
+
+
 def attempt_list(session: Session, job_id: str) -> AttemptList:
     """The attempts of a job, oldest first. Raises JobNotFound."""
     job = crud.get(session, job_id)

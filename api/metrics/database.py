@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, describe_error, read_scope
 from ttm_jobs.repositories import service_stats
+from ttm_jobs.repositories.jobs import listing
 from ttm_jobs.repositories.service_stats import Queue, ServiceStats, Totals
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
@@ -57,7 +58,7 @@ class DatabaseCollector(Collector):
         with self._lock:
             if self._totals is None or self._totals[0] < time.monotonic():
                 with read_scope(self._engine) as session:
-                    found = service_stats.totals(session), service_stats.state_counts(session)
+                    found = service_stats.totals(session), listing.state_counts(session)
                 self._totals = (time.monotonic() + _TOTALS_SECONDS, *found)
             return self._totals[1:]
 

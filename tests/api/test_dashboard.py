@@ -93,6 +93,20 @@ def test_jobs_page_filters_and_paginates(client: TestClient, jobs: dict[str, str
     assert jobs["queued"] in client.get(older[1].replace("&amp;", "&")).text
 
 
+def test_counters_of_states_follow_the_other_filters(client: TestClient, jobs: dict[str, str], engine: Engine) -> None:
+    queued(engine, name="nightly", owner="ana", tags=["night"])
+    for query in ("owner=ana", "tag=night", "name=nightly", "owner=ana&state=queued", "owner=ana&sort=name"):
+        assert counters(client.get(f"/ui/jobs?{query}").text) == {"all": 1, "queued": 1}, query
+    assert counters(client.get("/ui/jobs?owner=nobody&state=failed").text) == {"all": 0, "failed": 0}
+    assert counters(client.get("/ui/jobs").text) == {"all": 5, "queued": 2, "running": 1, "succeeded": 1, "failed": 1}
+
+
+def counters(html: str) -> dict[str, int]:
+    """The numbers of jobs that the page has next to the states."""
+    shown = html.partition('id="counters"')[2].partition("</nav>")[0]
+    return {name: int(number) for name, number in re.findall(r"<a [^>]*>(\w+) <b>(\d+)</b>", shown)}
+
+
 def test_filters_without_a_match_can_be_cleared(sqlite_client: TestClient) -> None:
     assert "No jobs yet" in sqlite_client.get("/ui/jobs").text
     for query in ("state=failed", "name=nothing", "tag=nothing&sort=name"):

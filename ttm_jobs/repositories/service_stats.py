@@ -14,7 +14,6 @@ from ttm_jobs.models.job import HOLDING, WAITING
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.installed import has_all
 from ttm_jobs.repositories.jobs.transitions import WAKE_UP
-from ttm_jobs.states import JobState
 
 
 @dataclass(frozen=True)
@@ -130,10 +129,3 @@ def _can_run(worker: Worker, kind: str | None, gpus: int, bfloat16: bool, memory
 
 def _seconds(at: datetime, since: datetime) -> float:
     return max(0.0, (at - since).total_seconds())
-
-
-def state_counts(session: Session) -> dict[JobState, int]:
-    """The number of jobs in each state."""
-    rows = session.execute(select(Job.state, func.count(Job.state)).group_by(Job.state))
-    counted: dict[JobState, int] = dict(rows.all())
-    return {state: counted.get(state, 0) for state in JobState}

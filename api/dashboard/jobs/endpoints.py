@@ -24,7 +24,6 @@ from ttm_core.spec import recipes
 from ttm_core.spec.damage.files import DAMAGE_FILE
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import JobNotFound
-from ttm_jobs.repositories import service_stats
 from ttm_jobs.repositories.jobs import crud, ordering
 from ttm_jobs.repositories.jobs.listing import JobFilters
 from ttm_jobs.states import TERMINAL
@@ -64,7 +63,7 @@ def jobs_page(request: Request, engine: EngineDep, query: Annotated[JobsQuery, Q
             page_of, _ = service.page(session, limit=_PAGE_SIZE, cursor=query.cursor, filters=filters)
             jobs = page_of.items
             older = address.having("cursor", page_of.next_cursor) if page_of.next_cursor else None
-        counts = service_stats.state_counts(session)
+        counts = service.state_counts(session, filters)
         views = saved_views.list_all(session, "jobs").items
         groups = grouped(session, query.group, filters) if query.group else None
     return page(

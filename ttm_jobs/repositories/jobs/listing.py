@@ -80,6 +80,15 @@ def count(session: Session, filters: JobFilters, *, before: tuple[datetime, str]
     return session.scalar(select(func.count()).select_from(found)) or 0
 
 
+def state_counts(session: Session, filters: JobFilters | None = None) -> dict[JobState, int]:
+    """The number of jobs in each state that pass all filters except `states`."""
+    query, _, _ = matching(session, filters or JobFilters())
+    # The state is never NULL. Counting it, unlike rows, lets the databases read it from an index alone.
+    counted = query.with_only_columns(Job.state, func.count(Job.state)).group_by(Job.state)
+    counts: dict[JobState, int] = dict(session.execute(counted).all())
+    return {state: counts.get(state, 0) for state in JobState}
+
+
 def matching(session: Session, filters: JobFilters) -> tuple[Select[Job], Any, Any]:
     """A query for the jobs that pass all filters except `states`, with its columns of creation time and id."""
     query = select(Job)
