@@ -93,7 +93,7 @@ def pages(engine: Engine, settings: Settings, jobs: int, studies: int) -> dict[s
         "jobs": "/ui/jobs",
         "jobs by top-1": "/ui/jobs?sort=-top1",
         "jobs grouped by student": "/ui/jobs?group=student",
-        "jobs grouped by study": "/ui/jobs?group=study",
+        "jobs grouped by study": "/ui/jobs?group=study&study=all",
         "jobs by a part of their name": "/ui/jobs?name=copy",
         "running job, curves of 80 steps": f"/ui/jobs/{gallery['running']}",
         "finished job": f"/ui/jobs/{succeeded[0]}",

@@ -11,12 +11,15 @@ from api.http.field_errors import field_error, summary
 from api.http.problems import FieldError, FieldErrors
 from api.http.types import NoControls
 from api.saved_views.schemas import ViewPage
+from ttm_jobs.repositories.jobs.listing import NO_STUDY
 from ttm_jobs.repositories.jobs.ordering import ORDERS
 from ttm_jobs.states import JobState
 from ttm_jobs.studies.states import StudyState
 
 # The parameters that select a page of a list.
 POSITIONS = ("cursor", "page")
+# In place of the id of a study: jobs of studies are listed as all others.
+ALL_JOBS = "all"
 
 Grouping = Literal["tag", "dataset", "study", "student"]
 _Filter = Annotated[str, Field(max_length=2048), NoControls]
@@ -30,7 +33,9 @@ def _check_order(value: str) -> str:
 
 
 class JobsQuery(BaseModel):
-    """Query of the page of jobs. `sort` is a column, descending after `-`; jobs are sorted by creation time without."""
+    """Query of the page of jobs. `sort` is a column, descending after `-`; jobs are sorted by creation time without.
+    `study` is the id of a study, NO_STUDY or ALL_JOBS; without it, the jobs of studies are hidden.
+    """
 
     state: list[JobState] = []
     sort: Annotated[str, Field(max_length=32), AfterValidator(_check_order)] = ""
@@ -39,6 +44,7 @@ class JobsQuery(BaseModel):
     teacher: _Filter = ""
     dataset: _Filter = ""
     owner: _Filter = ""
+    study: _Filter = NO_STUDY
     group: Grouping | None = None
     cursor: _Cursor = None
     page: Annotated[int, Field(ge=0, le=100_000)] = 0

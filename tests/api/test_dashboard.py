@@ -12,7 +12,7 @@ from tests.api.test_job_lists import explain
 from tests.support.factories import queued
 from tests.support.runs import STUDENT_SHA256, claim, fail, succeed, train
 from tests.support.statements import statements
-from tests.support.studies import create_study
+from tests.support.studies import create_study, jobs_of
 from tests.support.study_jobs import end_study
 from ttm_core.spec import recipes
 from ttm_jobs.database.ids import new_id
@@ -99,6 +99,41 @@ def test_counters_of_states_follow_the_other_filters(client: TestClient, jobs: d
         assert counters(client.get(f"/ui/jobs?{query}").text) == {"all": 1, "queued": 1}, query
     assert counters(client.get("/ui/jobs?owner=nobody&state=failed").text) == {"all": 0, "failed": 0}
     assert counters(client.get("/ui/jobs").text) == {"all": 5, "queued": 2, "running": 1, "succeeded": 1, "failed": 1}
+
+
+def test_jobs_of_studies_are_hidden_until_they_are_shown(client: TestClient, engine: Engine) -> None:
+    alone = queued(engine, name="alone")
+    assert "jobs of studies" not in client.get("/ui/jobs").text
+    study_id = create_study(engine, name=HOSTILE)
+    end_study(engine, study_id)
+    of_study = [job.id for job in jobs_of(engine, study_id)]
+
+    html = client.get("/ui/jobs").text
+    assert (alone in html, of_study[0] in html) == (True, False)
+    assert counters(html) == {"all": 1, "queued": 1}
+    shown = re.search(r'<a [^>]*href="([^"]+)">Show jobs of studies</a>', html)
+    assert shown is not None
+    html = client.get(shown[1]).text
+    assert counters(html)["all"] == 1 + len(of_study)
+    assert '<a class="plain" href="/ui/jobs">Hide jobs of studies</a>' in html
+
+    (link,) = re.findall(r'href="([^"]+)">All jobs of this study</a>', client.get(f"/ui/studies/{study_id}").text)
+    html = client.get(link).text
+    assert_clean(html)
+    assert counters(html)["all"] == len(of_study)
+    assert f'<a href="/ui/jobs/{of_study[-1]}">cifar/' in html
+    assert alone not in html
+    assert f'Study <a href="/ui/studies/{study_id}">&lt;script&gt;' in html
+    assert "No jobs match these filters" in client.get(f"/ui/jobs?study={new_id()}").text
+
+    html = client.get("/ui/jobs?owner=nobody").text
+    assert "/ui/jobs?owner=nobody&amp;study=all" in html
+    (grouped,) = re.findall(r'href="([^"]+)">by study</a>', html)
+    html = client.get(grouped.replace("&amp;", "&").replace("owner=nobody&", "")).text
+    assert "<h2>&lt;script&gt;" in html
+    # A tag of a job of a study finds the other jobs of studies, too.
+    client.patch(f"/jobs/{of_study[0]}", json={"tags": ["best"]}).raise_for_status()
+    assert '"/ui/jobs?tag=best&study=all"' in client.get(f"/ui/jobs/{of_study[0]}").text.replace("&amp;", "&")
 
 
 def counters(html: str) -> dict[str, int]:

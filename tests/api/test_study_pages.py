@@ -122,7 +122,7 @@ def test_jobs_that_do_not_train_show_no_student(client: TestClient, ended: str) 
         html = client.get(f"/ui/jobs/{others[kind]}").text
         assert text in html
         assert "No metrics. This job does not train." in html
-    rows = dict(re.findall(r'<tr id="job-([^"]+)"(.*?)</tr>', client.get("/ui/jobs").text, re.S))
+    rows = dict(re.findall(r'<tr id="job-([^"]+)"(.*?)</tr>', client.get("/ui/jobs?study=all").text, re.S))
     trained = next(job["id"] for job in jobs if job["kind"] == "distill")
     assert '<span class="student">' in rows[trained]
     for job_id in others.values():

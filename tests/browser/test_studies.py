@@ -77,6 +77,30 @@ def test_study_pages_are_accessible_and_fit_the_viewport(
         assert accessibility_violations(page, address) == [], address
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_jobs_page_shows_the_jobs_of_one_study_or_of_all(
+    page: Page, study: tuple[str, str], width: int, scheme: str
+) -> None:
+    url, study_id = study
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{url}/ui/studies/{study_id}")
+    page.get_by_role("link", name="All jobs of this study").click()
+    page.wait_for_url(f"**/ui/jobs?study={study_id}")
+    rows = page.locator("#jobs tbody tr")
+    expect(rows).not_to_have_count(0)
+    assert page.evaluate(CHECKS) == []
+    assert accessibility_violations(page, "jobs of a study") == []
+    page.get_by_role("link", name="Remove the filter by study").click()
+    expect(page.locator("#jobs")).to_contain_text("No jobs yet except those of studies.")
+    assert page.evaluate(CHECKS) == []
+    page.get_by_role("link", name="Show jobs of studies").click()
+    expect(rows).not_to_have_count(0)
+    assert accessibility_violations(page, "jobs with studies") == []
+    page.get_by_role("link", name="Hide jobs of studies").click()
+    expect(rows).to_have_count(0)
+
+
 def test_training_of_candidates_is_readable_at_the_smallest_width(page: Page, study: tuple[str, str]) -> None:
     """The name of a student is above its bar, and all bars have the same width."""
     url, study_id = study

@@ -109,6 +109,10 @@ def test_jobs_are_listed_by_the_filters_of_a_saved_view(ttm: Ttm, finished: str)
     assert row[:3] == ["jobs", name, "state=succeeded&sort=-top1"]
     assert finished in ttm("jobs", "--view", name).stdout
     assert finished not in ttm("jobs", "--view", name, "--state", "failed").stdout
+    assert ttm("views", "save", "jobs", "of a study", f"?study={finished}").returncode == 0
+    assert finished not in ttm("jobs", "--view", "of a study").stdout
+    assert finished in ttm("jobs", "--view", "of a study", "--study", "none").stdout
+    assert ttm("views", "delete", "jobs", "of a study").returncode == 0
     missing = ttm("jobs", "--view", "other")
     assert (missing.returncode, missing.stdout) == (2, "")
     assert name in missing.stderr

@@ -12,6 +12,7 @@ from api.dashboard.jobs import damage, form
 from api.dashboard.jobs.comparison import GroupRow, columns
 from api.dashboard.jobs.detail import KEY_HEADER, commands, onnx_files, spans, speed
 from api.dashboard.jobs.groups import GROUPINGS, MOST_JOBS, MOST_LINKS, grouped
+from api.dashboard.jobs.studies import StudyChoice
 from api.dashboard.jobs.table import COLUMNS, common_teacher, equal_columns, ran_seconds, waited_seconds
 from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import PageRoute, page, require_submit
@@ -19,13 +20,13 @@ from api.dependencies import CallerDep, EngineDep, SettingsDep, StorageDep
 from api.http.types import JobId, NoControls, is_id
 from api.jobs import service
 from api.saved_views import service as saved_views
-from api.saved_views.queries import JobsQuery
+from api.saved_views.queries import ALL_JOBS, JobsQuery
 from ttm_core.spec import recipes
 from ttm_core.spec.damage.files import DAMAGE_FILE
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import JobNotFound
 from ttm_jobs.repositories.jobs import crud, ordering
-from ttm_jobs.repositories.jobs.listing import JobFilters
+from ttm_jobs.repositories.jobs.listing import NO_STUDY, JobFilters
 from ttm_jobs.states import TERMINAL
 
 router = APIRouter(route_class=PageRoute)
@@ -46,6 +47,7 @@ def jobs_page(request: Request, engine: EngineDep, query: Annotated[JobsQuery, Q
         teacher=query.teacher or None,
         dataset=query.dataset or None,
         owner=query.owner or None,
+        study=None if query.study == ALL_JOBS else query.study or NO_STUDY,
     )
     address = Address.of(request)
     with read_scope(engine) as session:
@@ -66,6 +68,7 @@ def jobs_page(request: Request, engine: EngineDep, query: Annotated[JobsQuery, Q
         counts = service.state_counts(session, filters)
         views = saved_views.list_all(session, "jobs").items
         groups = grouped(session, query.group, filters) if query.group else None
+        studies = StudyChoice.of(session, query.study or NO_STUDY)
     return page(
         "jobs.html",
         views=views,
@@ -80,14 +83,15 @@ def jobs_page(request: Request, engine: EngineDep, query: Annotated[JobsQuery, Q
         chosen=query.state,
         order=query.sort,
         fields=fields,
-        filtered=bool(query.state or any(fields.values())),
+        studies=studies,
+        filtered=bool(query.state or any(fields.values()) or studies.id),
         first=query.cursor is None and not query.page,
         columns=COLUMNS,
         equal=equal_columns(jobs),
         teacher=common_teacher(jobs),
         orders=ordering.ORDERS,
         query=address,
-        unfiltered=address.without("state", *fields),
+        unfiltered=address.without("state", *fields, *(["study"] if studies.id else [])),
         waited_seconds=waited_seconds,
         ran_seconds=ran_seconds,
     )

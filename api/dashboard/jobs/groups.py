@@ -17,6 +17,7 @@ from api.saved_views.queries import Grouping
 from ttm_jobs.models import Job
 from ttm_jobs.repositories.jobs import listing
 from ttm_jobs.repositories.jobs.listing import JobFilters
+from ttm_jobs.repositories.studies import crud
 
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
 MOST_JOBS = 200
@@ -59,12 +60,13 @@ def grouped(session: Session, by: Grouping, filters: JobFilters) -> list[JobGrou
     jobs = listing.page(session, limit=MOST_JOBS, filters=resolve_filters(session, filters)).jobs
     members: dict[str, list[Job]] = {}
     for job in jobs:
-        for title in _titles(job, by):
-            members.setdefault(title, []).append(job)
-    return [_group(title, found) for title, found in members.items()]
+        for key in _keys(job, by):
+            members.setdefault(key, []).append(job)
+    names = crud.names(session, list(members)) if by == "study" else {}
+    return [_group(names.get(key) or key, found) for key, found in members.items()]
 
 
-def _titles(job: Job, by: Grouping) -> Sequence[str]:
+def _keys(job: Job, by: Grouping) -> Sequence[str]:
     match by:
         case "tag":
             return job.tags or [_NONE]

@@ -90,10 +90,11 @@ class Query:
         """The links of a requested page."""
         return cls(request.url, request.query_params.multi_items())
 
-    def having(self, name: str, value: str | None) -> str:
-        """The address with a parameter set to one value. None removes the parameter."""
-        kept = [pair for pair in self._parameters if pair[0] != name]
-        return self._address(kept if value is None else [*kept, (name, value)])
+    def having(self, name: str, value: str | None, **others: str) -> str:
+        """The address with a parameter, and `others`, set to one value each. None removes the parameter."""
+        changed = {name: value, **others}
+        kept = [pair for pair in self._parameters if pair[0] not in changed]
+        return self._address([*kept, *((name, value) for name, value in changed.items() if value is not None)])
 
     def without(self, *names: str) -> str:
         """The address without these parameters."""

@@ -35,7 +35,7 @@ def jobs(
     """List jobs, newest first. Other options replace the same filters of `--view`; its order and groups are ignored."""
     with service(url) as client:
         saved: Mapping[str, Sequence[str]] = filters_of(client, "jobs", view) if view is not None else {}
-        filters = _filters(saved)
+        filters = _filters(saved) if view is not None else {}
         if name is not None:
             filters["name"] = name
         if owner is not None:
@@ -55,8 +55,13 @@ def jobs(
 
 
 def _filters(saved: Mapping[str, Sequence[str]]) -> JobFilters:
-    """The filters of a saved view that have one value."""
+    """The filters of a saved view that have one value. A view without `study` hides the jobs of studies, as the page
+    does.
+    """
     filters: JobFilters = {}
+    study = (saved.get("study") or ("none",))[-1]
+    if study != "all":
+        filters["study"] = study
     for field in ("name", "teacher", "dataset", "owner"):
         if values := saved.get(field):
             filters[field] = values[-1]

@@ -151,6 +151,11 @@ def page(
     return session.scalars(query.order_by(Study.created_at.desc(), Study.id.desc()).limit(limit)).all()
 
 
+def names(session: Session, study_ids: Collection[str]) -> dict[str, str | None]:
+    """Returns the names of studies by id."""
+    return dict(session.execute(select(Study.id, Study.name).where(Study.id.in_(study_ids))).all())
+
+
 def jobs_of(session: Session, study_id: str) -> Sequence[Job]:
     """Returns the jobs of a study in the order of their creation."""
     return session.scalars(select(Job).where(Job.study_id == study_id).order_by(Job.created_at, Job.id)).all()
