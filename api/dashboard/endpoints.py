@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
-from api.dashboard import fleet, home, models, settings
+from api.dashboard import fleet, home, models, search, settings
 from api.dashboard.jobs import damage
 from api.dashboard.jobs import endpoints as jobs
 from api.dashboard.pages import page
@@ -14,7 +14,7 @@ from api.dashboard.studies import endpoints as studies
 from api.http.problems import error_codes
 
 router = APIRouter(include_in_schema=False)
-for part in (home, studies, jobs, damage, models, fleet, settings):
+for part in (home, studies, jobs, damage, models, fleet, settings, search):
     router.include_router(part.router)
 
 

@@ -10,6 +10,7 @@ from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import PageRoute, page
 from api.dependencies import EngineDep, SettingsDep
 from api.http.pagination import CursorParameter
+from api.http.types import NoControls
 from api.recipes import service as recipes
 from api.registry import service as registry
 from api.uploads import service as uploads
@@ -17,20 +18,20 @@ from ttm_jobs.database.engine import read_scope
 
 router = APIRouter(route_class=PageRoute)
 
-Search = Annotated[str, Query(max_length=128)]
+Search = Annotated[str, Query(max_length=128), NoControls]
 _ROWS = 100
 
 
 @router.get("/ui/teachers")
-def teachers_page(request: Request, engine: EngineDep, cursor: CursorParameter = None) -> HTMLResponse:
+def teachers_page(request: Request, engine: EngineDep, q: Search = "", cursor: CursorParameter = None) -> HTMLResponse:
     """The registered teachers, by name."""
-    return _registry_page(request, engine, registry.TEACHERS, cursor)
+    return _registry_page(request, engine, registry.TEACHERS, q, cursor)
 
 
 @router.get("/ui/datasets")
-def datasets_page(request: Request, engine: EngineDep, cursor: CursorParameter = None) -> HTMLResponse:
+def datasets_page(request: Request, engine: EngineDep, q: Search = "", cursor: CursorParameter = None) -> HTMLResponse:
     """The registered datasets, by name."""
-    return _registry_page(request, engine, registry.DATASETS, cursor)
+    return _registry_page(request, engine, registry.DATASETS, q, cursor)
 
 
 @router.get("/ui/uploads")
@@ -68,7 +69,9 @@ def recipes_page(request: Request, q: Search = "", cursor: CursorParameter = Non
     return page("recipes.html", page=recipes.page(query=q, limit=_ROWS, cursor=cursor), q=q, query=Address.of(request))
 
 
-def _registry_page(request: Request, engine: EngineDep, of: registry.Registry, cursor: str | None) -> HTMLResponse:
+def _registry_page(
+    request: Request, engine: EngineDep, of: registry.Registry, q: str, cursor: str | None
+) -> HTMLResponse:
     with read_scope(engine) as session:
-        found = registry.names(of, session, limit=_ROWS, cursor=cursor)
-    return page("registry.html", kind=of.kind, page=found, query=Address.of(request))
+        found = registry.names(of, session, limit=_ROWS, cursor=cursor, containing=q)
+    return page("registry.html", kind=of.kind, page=found, q=q, query=Address.of(request))

@@ -59,11 +59,11 @@ def get(of: Registry, session: Session, name: str, version: int | None = None) -
     return _view(of, registry.get(session, of.kind, name, version))
 
 
-def names(of: Registry, session: Session, *, limit: int, cursor: str | None) -> EntryPage:
-    """A page of the latest versions, by name."""
+def names(of: Registry, session: Session, *, limit: int, cursor: str | None = None, containing: str = "") -> EntryPage:
+    """A page of the latest versions, by name, of the names that contain a text."""
     list_name = f"{of.kind}s"
     after = "" if cursor is None else decode_cursor(list_name, cursor, _name_at)
-    found = registry.page(session, of.kind, limit=limit + 1, after=after)
+    found = registry.page(session, of.kind, limit=limit + 1, after=after, containing=containing)
     return _page(of, list_name, found, limit, lambda last: [last.name])
 
 

@@ -20,7 +20,7 @@ def test_view_is_saved_opened_and_deleted(page: Page, gallery: Gallery) -> None:
     page.wait_for_url("**/ui/jobs?state=succeeded&sort=-top1")
     page.goto(gallery.url + "/ui/workers")
     page.keyboard.press("Control+k")
-    page.get_by_role("combobox", name="Page or job").fill("view of jobs")
+    page.get_by_role("combobox", name="Page, name or id").fill("view of jobs")
     found = page.get_by_role("option", name=name)
     expect(found).to_contain_text("view of jobs")
     page.keyboard.press("Enter")

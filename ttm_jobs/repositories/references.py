@@ -17,6 +17,18 @@ _MAX_CANDIDATES = 5
 Row = TypeVar("Row", Job, Study)
 
 
+def by_prefix(session: Session, table: type[Row], text: str, *, limit: int) -> Sequence[Row]:
+    """Returns the rows of the session's project whose id starts with `text`, which has at least four hexadecimal
+    digits, by id. Empty for other texts.
+    """
+    prefix = text.lower()
+    if not _ID_PREFIX.fullmatch(prefix):
+        return []
+    # A range of the primary key, in its order: "g" sorts after all digits of an id.
+    in_range = select(table).where(table.project_id == project_of(session), table.id >= prefix, table.id < prefix + "g")
+    return session.scalars(in_range.order_by(table.id).limit(limit)).all()
+
+
 def find(
     session: Session,
     table: type[Row],
@@ -32,14 +44,9 @@ def find(
     """
     if (row := session.get(table, reference)) is not None:
         return row
-    prefix = reference.lower()
-    rows = select(table).where(table.project_id == project_of(session)).limit(_MAX_CANDIDATES + 1)
-    matches: Sequence[Row] = []
-    if _ID_PREFIX.fullmatch(prefix):
-        # A range of the primary key, in its order: "g" sorts after all digits of an id.
-        in_range = rows.where(table.id >= prefix, table.id < prefix + "g")
-        matches = session.scalars(in_range.order_by(table.id)).all()
+    matches = by_prefix(session, table, reference, limit=_MAX_CANDIDATES + 1)
     if not matches:
+        rows = select(table).where(table.project_id == project_of(session)).limit(_MAX_CANDIDATES + 1)
         named = rows.where(*indexed, table.name == reference)
         matches = session.scalars(named.order_by(table.created_at.desc(), table.id.desc())).all()
     kind = table.__name__.lower()

@@ -58,8 +58,8 @@ def get(session: Session, kind: Kind, name: str, version: int | None = None) -> 
     return found
 
 
-def page(session: Session, kind: Kind, *, limit: int, after: str = "") -> Sequence[RegistryEntry]:
-    """Returns the newest version of each name in alphabetical order."""
+def page(session: Session, kind: Kind, *, limit: int, after: str = "", containing: str = "") -> Sequence[RegistryEntry]:
+    """Returns the newest version of each name that contains a text, in any case, in alphabetical order."""
     other = aliased(RegistryEntry)
     newer = (
         select(other.version)
@@ -73,6 +73,8 @@ def page(session: Session, kind: Kind, *, limit: int, after: str = "") -> Sequen
         .exists()
     )
     query = _existing(session, kind).where(RegistryEntry.name > after, ~newer)
+    if containing:
+        query = query.where(RegistryEntry.name.icontains(containing, autoescape=True))
     return session.scalars(query.order_by(RegistryEntry.name).limit(limit)).all()
 
 

@@ -1,6 +1,6 @@
-// The command palette: Ctrl-K or ⌘K opens a dialog that finds pages by title, saved views by name, and jobs by a part of their name or an id.
+// The command palette: Ctrl-K or ⌘K opens a dialog that finds pages by title, saved views by name, and what has a page by its name or id.
 
-const MOST_JOBS = 8, PAUSE = 150;
+const PAUSE = 150;
 const pages = () => JSON.parse(document.querySelector("[data-palette]").dataset.palette);
 
 function option({ href, text, note }, index) {
@@ -15,11 +15,10 @@ function option({ href, text, note }, index) {
   return item;
 }
 
-async function findJobs(text) {
-  const answer = await fetch(`/jobs?limit=${MOST_JOBS}&name=${encodeURIComponent(text)}`);
-  if (!answer.ok) return [];
-  const { items } = await answer.json();
-  return items.map(({ id, name, state, student }) => ({ href: `/ui/jobs/${id}`, text: name ?? id, note: `${state} · ${student}` }));
+/** Studies, jobs, models, workers and devices by a part of their name or the start of their id. */
+async function find(text) {
+  const answer = await fetch(`/ui/search?q=${encodeURIComponent(text)}`);
+  return answer.ok ? answer.json() : [];
 }
 
 /** The project's saved views. */
@@ -34,10 +33,10 @@ class Palette {
   constructor() {
     this.dialog = document.createElement("dialog");
     this.dialog.className = "palette";
-    this.dialog.setAttribute("aria-label", "Go to a page or a job");
+    this.dialog.setAttribute("aria-label", "Go to");
     this.input = document.createElement("input");
-    Object.assign(this.input, { type: "text", placeholder: "Go to a page or a job", maxLength: 200, autocomplete: "off" });
-    for (const [name, value] of Object.entries({ role: "combobox", "aria-label": "Page or job", "aria-expanded": "true", "aria-controls": "palette-list", "aria-autocomplete": "list" })) {
+    Object.assign(this.input, { type: "text", placeholder: "Go to a page, study, job, teacher, worker…", maxLength: 200, autocomplete: "off" });
+    for (const [name, value] of Object.entries({ role: "combobox", "aria-label": "Page, name or id", "aria-expanded": "true", "aria-controls": "palette-list", "aria-autocomplete": "list" })) {
       this.input.setAttribute(name, value);
     }
     this.list = document.createElement("ul");
@@ -46,6 +45,12 @@ class Palette {
     document.body.append(this.dialog);
     this.input.addEventListener("input", () => this.search());
     this.input.addEventListener("keydown", (event) => this.press(event));
+    // The whole option is a link. One to a row of this page loads no other page.
+    this.list.addEventListener("click", ({ target }) => {
+      const link = target.closest("li")?.querySelector("a");
+      if (link && !link.contains(target)) link.click();
+      this.dialog.close();
+    });
     // A click on the backdrop has the dialog itself as its target.
     this.dialog.addEventListener("click", ({ target }) => { if (target === this.dialog) this.dialog.close(); });
   }
@@ -67,8 +72,8 @@ class Palette {
     this.show(found);
     clearTimeout(this.waiting);
     if (text) this.waiting = setTimeout(async () => {
-      const jobs = await findJobs(text);
-      if (this.input.value.trim().toLowerCase() === text) this.show([...found, ...jobs]);
+      const others = await find(text);
+      if (this.input.value.trim().toLowerCase() === text) this.show([...found, ...others]);
     }, PAUSE);
   }
 

@@ -151,6 +151,12 @@ def page(
     return session.scalars(query.order_by(Study.created_at.desc(), Study.id.desc()).limit(limit)).all()
 
 
+def named(session: Session, text: str, *, limit: int) -> Sequence[Study]:
+    """Returns the newest studies of the session's project whose name contains `text`, in any case."""
+    query = select(Study).where(Study.project_id == project_of(session), Study.name.icontains(text, autoescape=True))
+    return session.scalars(query.order_by(Study.created_at.desc(), Study.id.desc()).limit(limit)).all()
+
+
 def names(session: Session, study_ids: Collection[str]) -> dict[str, str | None]:
     """Returns the names of studies by id."""
     return dict(session.execute(select(Study.id, Study.name).where(Study.id.in_(study_ids))).all())
