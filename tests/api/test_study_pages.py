@@ -114,6 +114,39 @@ def test_a_trial_links_to_its_study(client: TestClient, ended: str) -> None:
         assert f'<a href="/ui/studies/{ended}">a study</a>' in html
 
 
+def test_form_starts_with_the_fields_of_a_study(client: TestClient, engine: Engine) -> None:
+    study_id = create_study(
+        engine,
+        name=HOSTILE,
+        limits={"latency_ms": 12.5, "device": "pi5", "accuracy": 0.8},
+        students=["resnet18", {"architecture": "resnet34", "image_size": 96}],
+        screen_only=True,
+        goal="most_accurate",
+    )
+    page = client.get(f"/ui/studies/{study_id}").text
+    assert_clean(page)
+    assert f'href="/ui/new-study?from={study_id}"' in page
+    assert "ttm study submit --url http" in page
+    html = client.get(f"/ui/new-study?from={study_id}").text
+    assert_clean(html)
+    for pointer, value in {
+        "/limits/latency_ms": "12.5",
+        "/limits/device": "pi5",
+        "/training/epochs": "9",
+        "/seeds": "2",
+        "/students": "",
+    }.items():
+        assert re.search(rf'name="{pointer}"[^>]* value="{value}"', html), pointer
+    assert '<option value="most_accurate" selected>' in html
+    rest = html.partition("<textarea")[2].partition("</textarea>")[0]
+    for text in ("accuracy", "resnet34", "image_size"):
+        assert text in rest
+    for text in ("latency_ms", "screen_only", "pi5"):
+        assert text not in rest
+    assert client.get("/ui/new-study?from=unknown").status_code == 404
+    assert client.get("/ui/new-study").text.count("data-use checked") == 2
+
+
 def test_jobs_that_do_not_train_show_no_student(client: TestClient, ended: str) -> None:
     jobs = client.get("/jobs", params={"study": ended, "limit": 200}).json()["items"]
     others = {job["kind"]: job["id"] for job in jobs if job["kind"] != "distill"}

@@ -1,7 +1,10 @@
 """The pages of studies: layout, accessibility, and the chart."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -232,3 +235,57 @@ def test_form_shows_the_candidates_and_starts_a_study(
             expect(page.get_by_role("heading", level=1)).to_be_visible()
             page.get_by_role("button", name="Cancel").click()
             expect(page.locator("#status .state")).to_have_text(re.compile("cancel"))
+
+
+def test_study_is_edited_and_submitted_again(page: Page, sqlite_url: str, tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher.safetensors"
+    structure = {"architecture": "mini/resnet8_100", "num_classes": 10}
+    weights = create_model("mini/resnet8_100", num_classes=10).state_dict()
+    write_safetensors(teacher, weights, {"format": 2, "structure": structure})
+    settings = make_settings(sqlite_url, tmp_path)
+    with served(settings) as url, Client(url) as client:
+        first = client.studies.create(
+            name="kiosk",
+            teacher=teacher,
+            dataset=settings.data_roots[0].as_uri(),
+            limits={"accuracy": 0.8, "bytes": 400_000, "precision": "fp32"},
+            students=["mini/resnet8_025", {"family": "mini/resnet8_05*"}],
+            search={"method.beta": [1, 2]},
+            training={"epochs": 9, "optimizer": {"name": "adamw"}},
+            goal="smallest",
+            tags=["night"],
+        )
+        page.goto(f"{url}/ui/studies/{first.id}")
+        page.get_by_text("Spec", exact=True).click()
+        curl, _, ttm = page.locator("#spec details pre").all_text_contents()
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TTM_")}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        for command in (curl, ttm.replace("--watch", "--dry-run")):
+            ended = subprocess.run(
+                ["bash", "-euc", command], env=environment, capture_output=True, text=True, check=False
+            )
+            assert ended.returncode == 0, ended.stderr
+        again = next(iter(client.studies.list()))
+        assert client.studies.get(again.id).spec == first.spec
+        assert again.id != first.id
+
+        page.get_by_role("link", name="Edit and resubmit").click()
+        page.wait_for_url(f"**/ui/new-study?from={first.id}")
+        expect(page.get_by_label("Students")).to_have_value("mini/resnet8_025 mini/resnet8_05*")
+        expect(page.get_by_label("Largest ONNX file in MB")).to_have_value("0.4")
+        expect(page.get_by_label("Device that the latency is for")).to_have_value("")
+        expect(page.get_by_label("Keep at least this share").first).not_to_be_checked()
+        expect(page.locator("#candidates")).to_contain_text("mini/resnet8_025")
+        assert page.evaluate(CHECKS) == []
+        page.get_by_label("Epochs of a complete run").fill("12")
+        page.get_by_role("button", name="Start the study").click()
+        page.wait_for_url(lambda address: first.id not in address and "/ui/studies/" in address)
+        study = client.studies.get(page.url.rpartition("/")[2])
+        assert study.spec == {**first.spec, "training": {**first.spec["training"], "epochs": 12}}
+        assert study.tags == ("night",)
+
+        # What is no JSON is reported next to its field.
+        page.goto(f"{url}/ui/new-study?from={first.id}")
+        page.get_by_label("JSON merged with the fields above").fill("{")
+        page.get_by_role("button", name="Start the study").click()
+        expect(page.locator(".fault")).to_contain_text("Not valid JSON")

@@ -104,24 +104,41 @@ def onnx_files(job: JobOut, known: Speed) -> list[OnnxFile]:
 KEY_HEADER = ' -H "Authorization: Bearer $TTM_API_KEY"'
 
 
-def commands(job: JobOut, base_url: str, *, with_key: bool) -> dict[str, str]:
-    """Commands for curl, Python and the CLI that submit the job's spec again, by name."""
+@dataclass(frozen=True)
+class Submission:
+    """What differs between submitting a job and a study: the resource in the API and the SDK, the variable that holds
+    the result, and the command.
+    """
+
+    resource: str
+    variable: str
+    command: str
+
+
+JOB = Submission("jobs", "job", "ttm submit")
+STUDY = Submission("studies", "study", "ttm study submit")
+
+
+def commands(submission: Submission, spec: dict[str, Any], base_url: str, *, with_key: bool) -> dict[str, str]:
+    """Commands for curl, Python and the CLI that submit a spec again, by name."""
     key = KEY_HEADER if with_key else ""
-    spec = without_none(job.spec)
+    spec = without_none(spec)
+    resource, variable = submission.resource, submission.variable
     # A quoted here-document passes every character unchanged. No line of JSON can be the word that ends it.
     body = json.dumps(spec, indent=2, ensure_ascii=False)
     return {
         "curl": (
-            f"curl{key} {base_url}/jobs -H 'Content-Type: application/json' --data-binary @- <<'SPEC'\n{body}\nSPEC"
+            f"curl{key} {base_url}/{resource} -H 'Content-Type: application/json' "
+            f"--data-binary @- <<'SPEC'\n{body}\nSPEC"
         ),
         "Python": (
             "from ttm_client import Client\n\n"
             f"spec = {pformat(spec, width=100, sort_dicts=False)}\n"
             f'with Client("{base_url}") as client:\n'
-            "    job = client.jobs.create(**spec)\n"
-            "    print(client.jobs.wait(job.id).state)"
+            f"    {variable} = client.{resource}.create(**spec)\n"
+            f"    print(client.{resource}.wait({variable}.id).state)"
         ),
-        "ttm": f"ttm submit --url {base_url} --watch /dev/stdin <<'SPEC'\n{body}\nSPEC",
+        "ttm": f"{submission.command} --url {base_url} --watch /dev/stdin <<'SPEC'\n{body}\nSPEC",
     }
 
 

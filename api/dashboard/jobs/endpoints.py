@@ -10,7 +10,7 @@ from api.comparisons import service as comparisons
 from api.comparisons.verdict import difference_text
 from api.dashboard.jobs import damage, form
 from api.dashboard.jobs.comparison import GroupRow, columns
-from api.dashboard.jobs.detail import KEY_HEADER, commands, onnx_files, spans, speed
+from api.dashboard.jobs.detail import JOB, KEY_HEADER, commands, onnx_files, spans, speed
 from api.dashboard.jobs.groups import GROUPINGS, MOST_JOBS, MOST_LINKS, grouped
 from api.dashboard.jobs.studies import StudyChoice
 from api.dashboard.jobs.table import COLUMNS, common_teacher, equal_columns, ran_seconds, waited_seconds
@@ -126,7 +126,7 @@ def job_page(
         lease_seconds=settings.lease_seconds,
         base_url=base_url,
         key_header="" if caller.is_anonymous else KEY_HEADER,
-        commands=commands(job, base_url, with_key=not caller.is_anonymous),
+        commands=commands(JOB, job.spec, base_url, with_key=not caller.is_anonymous),
     )
 
 

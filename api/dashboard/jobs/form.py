@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 from api.dashboard.jobs.detail import without_none
 from api.jobs.schemas import JobOut, JobRequest
@@ -53,6 +53,11 @@ class Start:
     values: Mapping[str, Any] = field(default_factory=dict)
     rest: str = ""
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any], rest: Mapping[str, Any]) -> Self:
+        """Values, and the fields that have no input."""
+        return cls(values, json.dumps(rest, indent=2, ensure_ascii=False) if rest else "")
+
 
 def start_from(job: JobOut) -> Start:
     """The form of a job that is submitted again: each value in its field, all others as JSON."""
@@ -63,16 +68,20 @@ def start_from(job: JobOut) -> Start:
     pointers += [each.pointer for each in (*training(), *scheduling())]
     values = {"/name": job.name} if job.name else {}
     for pointer in pointers:
-        value = _take(rest, pointer.split("/")[1:])
+        value = take(rest, pointer)
         if isinstance(value, bool):
             value = "true" if value else "false"
         if value is not None:
             values[pointer] = value
-    return Start(values, json.dumps(rest, indent=2, ensure_ascii=False) if rest else "")
+    return Start.of(values, rest)
+
+
+def take(spec: dict[str, Any], pointer: str) -> Any:
+    """Removes and returns a scalar of a spec, and the objects that become empty. None if there is none."""
+    return _take(spec, pointer.split("/")[1:])
 
 
 def _take(spec: dict[str, Any], parts: Sequence[str]) -> Any:
-    """Removes and returns a scalar of a nested object, and the objects that become empty. None if there is none."""
     name, *further = parts
     part = spec.get(name)
     if not further:

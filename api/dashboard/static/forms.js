@@ -26,6 +26,19 @@ function remove(spec, pointer) {
   else if (typeof parent === "object" && parent !== null) delete parent[last];
 }
 
+/** The object in the field *Other fields as JSON*. Without one, adds an error to `faults` and returns an empty object. */
+export function otherFields(faults) {
+  const field = document.getElementById("rest");
+  try {
+    const given = JSON.parse(field.value.trim() || "{}");
+    if (typeof given !== "object" || given === null || Array.isArray(given)) throw new Error("it must be an object: {…}");
+    return given;
+  } catch (error) {
+    faults.push({ pointer: "", at: field, detail: `Not valid JSON: ${error.message}` });
+    return {};
+  }
+}
+
 const below = (pointer, other) => `${pointer}/`.startsWith(`${other}/`);
 
 /** Removes the invalid fields from `spec`. Sets those of `required`, which maps pointers to values, and returns the pointers of these. */

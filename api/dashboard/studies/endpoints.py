@@ -6,6 +6,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
 from api.comparisons.verdict import difference_text
+from api.dashboard.jobs.detail import STUDY, commands
+from api.dashboard.jobs.form import Start
 from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import PageRoute, page, require_submit
 from api.dashboard.studies.detail import (
@@ -19,14 +21,16 @@ from api.dashboard.studies.detail import (
     timeline,
     trained_epochs,
 )
+from api.dashboard.studies.form import start_from
 from api.dashboard.studies.parallel import axes, line
 from api.dashboard.studies.recommended import recommended
 from api.dependencies import CallerDep, EngineDep, SettingsDep, StorageDep
-from api.http.types import NoControls, StudyId
+from api.http.types import NoControls, StudyId, is_id
 from api.saved_views import service as saved_views
 from api.saved_views.queries import StudiesQuery
 from api.studies import service
 from ttm_jobs.database.engine import read_scope
+from ttm_jobs.errors import StudyNotFound
 from ttm_jobs.studies.states import ENDED, StudyState
 
 router = APIRouter(route_class=PageRoute)
@@ -56,7 +60,14 @@ def studies_page(request: Request, engine: EngineDep, query: Annotated[StudiesQu
 
 
 @router.get("/ui/studies/{study_id}")
-def study_page(study_id: StudyId, engine: EngineDep, storage: StorageDep, settings: SettingsDep) -> HTMLResponse:
+def study_page(
+    study_id: StudyId,
+    request: Request,
+    engine: EngineDep,
+    storage: StorageDep,
+    caller: CallerDep,
+    settings: SettingsDep,
+) -> HTMLResponse:
     """One study, updated live: the recommended student, the front, and all candidates."""
     with read_scope(engine) as session:
         study = service.get(session, study_id)
@@ -84,11 +95,26 @@ def study_page(study_id: StudyId, engine: EngineDep, storage: StorageDep, settin
         line=lambda candidate: line(candidate, precision),
         difference=difference_text,
         live=study.state not in ENDED,
+        commands=commands(STUDY, study.spec, str(request.base_url).rstrip("/"), with_key=not caller.is_anonymous),
     )
 
 
 @router.get("/ui/new-study")
-def new_study_page(caller: CallerDep, teacher: Filter = "", dataset: Filter = "") -> HTMLResponse:
-    """The form that submits a study."""
+def new_study_page(
+    engine: EngineDep,
+    caller: CallerDep,
+    teacher: Filter = "",
+    dataset: Filter = "",
+    origin: Annotated[str, Query(alias="from", max_length=36)] = "",
+) -> HTMLResponse:
+    """The form that submits a study: empty, with a teacher and a dataset, or with all fields of an earlier study."""
     require_submit(caller, "study")
-    return page("new_study.html", values={"/teacher/checkpoint": teacher, "/dataset/uri": dataset})
+    start = Start({"/limits/retention": 97, "/limits/bytes": 5})
+    if origin:
+        if not is_id(origin):
+            raise StudyNotFound
+        with read_scope(engine) as session:
+            start = start_from(service.get(session, origin))
+    given = {"/teacher/checkpoint": teacher, "/dataset/uri": dataset}
+    values = {**start.values} | {pointer: value for pointer, value in given.items() if value}
+    return page("new_study.html", values=values, rest=start.rest, origin=origin)

@@ -1,6 +1,6 @@
 import { count, round } from "../charts/axes.js";
 import { showEstimate } from "../estimate.js";
-import { acceptFiles, enableButtons, enableSubmit, followPreview, put, send, suggestNames } from "../forms.js";
+import { acceptFiles, enableButtons, enableSubmit, followPreview, otherFields, put, send, suggestNames } from "../forms.js";
 import { showMessage } from "../live.js";
 
 const form = document.getElementById("new");
@@ -25,15 +25,7 @@ const REQUIRED = { "/student/architecture": "resnet18", "/teacher/checkpoint": "
 
 /** The spec, and the errors that are found without the service. */
 function read() {
-  const rest = document.getElementById("rest"), faults = [];
-  let body = {};
-  try {
-    const given = JSON.parse(rest.value.trim() || "{}");
-    if (typeof given !== "object" || given === null || Array.isArray(given)) throw new Error("it must be an object: {…}");
-    body = given;
-  } catch (error) {
-    faults.push({ pointer: "", at: rest, detail: `Not valid JSON: ${error.message}` });
-  }
+  const faults = [], body = otherFields(faults);
   // A name stands for a method or an optimizer with that name, to which the fields above are added.
   if (typeof body.method === "string") body.method = { kind: body.method };
   if (typeof body.training?.optimizer === "string") body.training.optimizer = { name: body.training.optimizer };

@@ -1,9 +1,10 @@
 import { count } from "../charts/axes.js";
-import { acceptFiles, enableButtons, enableSubmit, followPreview, put, send, suggestNames } from "../forms.js";
+import { acceptFiles, enableButtons, enableSubmit, followPreview, otherFields, put, send, suggestNames } from "../forms.js";
 import { showMessage } from "../live.js";
 
 const form = document.getElementById("new-study");
 const place = document.getElementById("candidates");
+const LIMITS = ["retention", "accuracy", "bytes", "latency_ms", "macs", "parameters"];
 const INTEGERS = ["/training/epochs", "/budget/candidates", "/seeds"];
 
 // Valid values of the fields that a spec must have, with which the form validates the others while these are missing or invalid.
@@ -11,7 +12,7 @@ const REQUIRED = { "/teacher/checkpoint": "file:///", "/dataset/uri": "file:///"
 
 /** The spec, and the errors that are found without the service. */
 function read() {
-  const body = {}, faults = [];
+  const faults = [], body = otherFields(faults);
   for (const field of form.querySelectorAll("[name]")) {
     const text = field.value.trim(), limit = field.closest("[data-limit]");
     if (limit && !limit.querySelector("[data-use]").checked) continue;
@@ -24,7 +25,7 @@ function read() {
   if (body.limits?.bytes) body.limits.bytes = Math.round(body.limits.bytes);
   // A device without a limit on latency has no effect.
   if (body.limits && !("latency_ms" in body.limits)) delete body.limits.device;
-  if (!form.querySelector("[data-use]:checked")) faults.push({ pointer: "/limits", at: form.querySelector("[data-use]"), detail: "Choose at least one limit." });
+  if (!LIMITS.some((name) => body.limits?.[name] !== undefined) && !form.querySelector("[data-use]:checked")) faults.push({ pointer: "/limits", at: form.querySelector("[data-use]"), detail: "Choose at least one limit." });
   return { body, faults };
 }
 
