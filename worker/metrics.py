@@ -39,7 +39,7 @@ MLFLOW = Counter("ttm_mlflow_runs", "Exports to MLflow by result.", ["result"], 
 ROUND = Gauge("ttm_dispatcher_round_timestamp_seconds", "Time of the last completed round.", registry=DISPATCHER)
 
 # Initialized series have a rate from their first increment.
-for result in ("claimed", "nothing", "database_unavailable"):
+for result in ("claimed", "nothing", "database_unavailable", "error"):
     WAKE_UPS.labels(result)
 for outcome in ("succeeded", "failed", "error", "released", "lost"):
     ATTEMPTS.labels(outcome)

@@ -43,10 +43,21 @@ class Presence(BackgroundThread):
         self._queues = queues
         self._architectures = architectures
         self._job_id: str | None = None
+        self._error: str | None = None
 
     def set_job(self, job_id: str | None) -> None:
-        """Sets the current job and renews the row. An error is logged: the job does not depend on the row."""
+        """Sets the current job and renews the row."""
         self._job_id = job_id
+        self._renew()
+
+    def set_error(self, error: str | None) -> None:
+        """Sets the error of the last claim or attempt, and renews the row if it has changed."""
+        if error != self._error:
+            self._error = error
+            self._renew()
+
+    def _renew(self) -> None:
+        """Renews the row. An error is logged: the job does not depend on the row."""
         try:
             self._register()
         except Exception:
@@ -78,6 +89,7 @@ class Presence(BackgroundThread):
                     pid=os.getpid(),
                     devices=self._devices,
                     job_id=self._job_id,
+                    error=self._error,
                     queues=self._queues,
                     architectures=self._architectures,
                 )

@@ -89,6 +89,7 @@ class WorkerProcess:
             draining=self.draining,
             leave=lambda: os.kill(os.getpid(), signal.SIGTERM),
             on_job=presence.set_job,
+            on_error=presence.set_error,
             device=device,
             architectures=architectures,
         )

@@ -260,7 +260,8 @@ class JobOut(JobSummary):
     heartbeat_at: datetime | None = Field(description="Last heartbeat of the worker.")
     blocked_on: BlockedOn | None = Field(
         None,
-        description="`worker`: no active worker serves the queue; `device`: no worker has the devices that the job "
+        description="`worker`: no active worker serves the queue, or those that could run the job failed at "
+        "their last claim or attempt; `device`: no worker has the devices that the job "
         "needs; `memory`: no worker has enough device memory; `architecture`: no worker has installed the package of "
         "the student's or a teacher's architecture; "
         "`limit`: the project has reached its limit of running jobs; `time`: waiting for a retry; `queue`: waiting for "

@@ -30,6 +30,9 @@ class WorkerOut(BaseModel):
     busy: bool = Field(description="Whether it is running a job.")
     job_id: str | None = Field(description="Its current job; null if it is idle or the job belongs to another project.")
     job_name: str | None = Field(description="The name of its current job.")
+    error: str | None = Field(
+        description="Error of the worker when it last tried to claim or run a job. null after a claim without an error."
+    )
 
 
 class WorkerList(BaseModel):

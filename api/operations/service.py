@@ -50,6 +50,7 @@ def worker_list(session: Session, settings: Settings) -> WorkerList:
                 busy=worker.job_id is not None,
                 job_id=worker.job_id if worker.job_id in own else None,
                 job_name=own.get(worker.job_id or ""),
+                error=worker.error,
             )
             for worker in found
         ]

@@ -57,7 +57,8 @@ class WaitingJob(BaseModel):
     )
     deadline_at: datetime | None
     blocked_on: BlockedOn = Field(
-        description="`worker`: no active worker serves the queue; `device`: no worker has the devices that the job "
+        description="`worker`: no active worker serves the queue, or those that could run the job failed at "
+        "their last claim or attempt; `device`: no worker has the devices that the job "
         "needs; `memory`: no worker has enough device memory; `architecture`: no worker has installed the package of "
         "the student's or a teacher's architecture; `limit`: the project has reached its limit of running jobs; "
         "`time`: waiting for a retry at `not_before`; `queue`: waiting for earlier jobs or a free worker."

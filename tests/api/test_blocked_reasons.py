@@ -36,6 +36,7 @@ def start_worker(
     *queues: str,
     memory: int | None = 24 * GB,
     job_id: str | None = None,
+    error: str | None = None,
     kind: str = "cuda",
     count: int = 1,
     bfloat16: bool = True,
@@ -53,6 +54,7 @@ def start_worker(
             pid=1,
             devices=[device],
             job_id=job_id,
+            error=error,
             queues=queues,
             architectures=rows,
         )
@@ -89,6 +91,29 @@ def test_queue_without_a_worker(client: TestClient, engine: Engine, settings: Se
     assert "No running worker serves the queue gpu." in client.get(f"/ui/jobs/{job_id}").text
     start_worker(engine, "cpu", "gpu")
     assert blocked(client, job_id)[0] == "queue"
+
+
+def test_worker_whose_claims_fail_is_not_idle(client: TestClient, engine: Engine, settings: Settings) -> None:
+    error = "Claiming a job failed: InsufficientPrivilege: permission denied for <b>table</b> jobs"
+    start_worker(engine, "gpu", error=error)
+    job_id = post(client, settings)
+    what, reason = blocked(client, job_id)
+    assert what == "worker"
+    assert reason is not None
+    assert "failed at its last claim or attempt (1)" in reason
+    (worker,) = client.get("/workers").json()["items"]
+    assert (worker["busy"], worker["error"]) == (False, error)
+    for page in ("/", "/ui/workers"):
+        html = client.get(page).text
+        assert f'<span class="warn">{error.replace("<", "&lt;").replace(">", "&gt;")}</span>' in html
+        assert '<span class="quiet">idle</span>' not in html
+    start_worker(engine, "gpu", job_id=new_id())
+    assert blocked(client, job_id) == (
+        "queue",
+        "Every worker that could run it is busy, or failed at its last claim or attempt (2).",
+    )
+    start_worker(engine, "gpu")
+    assert blocked(client, job_id) == ("queue", "A worker is idle and will claim this job or one ahead of it.")
 
 
 def test_underscore_in_a_queue_name_is_not_a_wildcard(client: TestClient, engine: Engine, settings: Settings) -> None:

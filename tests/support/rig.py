@@ -17,7 +17,9 @@ from worker.trainer.starter import Starter
 
 @dataclass
 class Rig:
-    """One worker without Celery. `reported` lists the job ids that the runner reported as current."""
+    """One worker without Celery. `reported` lists the job ids that the runner reported as current, `errors` the errors
+    of its claims and attempts.
+    """
 
     settings: Settings
     engine: Engine
@@ -26,6 +28,7 @@ class Rig:
     worker_id: str = field(default_factory=new_id)
     draining: Event = field(default_factory=Event)
     reported: list[str | None] = field(default_factory=list)
+    errors: list[str | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.runner = Runner(
@@ -37,6 +40,7 @@ class Rig:
             draining=self.draining,
             leave=self.draining.set,
             on_job=self.reported.append,
+            on_error=self.errors.append,
         )
 
     def run(self, job_id: str) -> None:

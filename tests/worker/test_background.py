@@ -9,8 +9,10 @@ from threading import Event, Thread
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import ProgrammingError
 
 from tests.support.factories import claimed, job_of, queued
+from tests.support.rig import MakeRig
 from tests.support.tiny import wait_until
 from tests.worker.test_live_log import log_of
 from ttm_jobs.database.engine import read_scope
@@ -18,6 +20,7 @@ from ttm_jobs.models import Worker
 from ttm_jobs.storage import build_storage
 from worker.background import run_until
 from worker.presence import Presence
+from worker.run import runner
 from worker.run.heartbeat import Heartbeat
 from worker.run.publish import LiveLog
 from worker.trainer.log import LogFile
@@ -75,6 +78,39 @@ def test_presence_is_renewed_after_an_unexpected_error(engine: Engine, caplog: p
         with engine.begin() as connection:
             connection.execute(text("DELETE FROM workers"))
         wait_until(registered)
+
+
+def test_error_of_a_claim_is_registered_until_a_claim_succeeds(engine: Engine, make_rig: MakeRig) -> None:
+    def shown() -> str | None:
+        with read_scope(engine) as session:
+            worker = session.get(Worker, presence.id)
+            return None if worker is None else worker.error
+
+    rig, job_id = make_rig(), queued(engine)
+    with Presence(engine, "worker", interval=60) as presence:
+        with without_table(engine, "jobs"), pytest.raises(ProgrammingError):
+            rig.run(job_id)
+        # The statement and its parameters are not for the users of all projects.
+        assert rig.errors == ['Claiming a job failed: UndefinedTable: relation "jobs" does not exist']
+        presence.set_error(rig.errors[-1])
+        assert shown() == rig.errors[-1]
+        rig.run(job_id)
+        assert rig.errors[1:] == [None]
+        presence.set_error(None)
+        assert shown() is None
+
+
+def test_error_around_an_attempt_is_reported(
+    engine: Engine, make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError("work directory is read-only\nmore")
+
+    rig, job_id = make_rig(), queued(engine)
+    monkeypatch.setattr(runner, "attempt_directory", fail)
+    with pytest.raises(PermissionError):
+        rig.run(job_id)
+    assert rig.errors == [None, "Running a job failed: PermissionError: work directory is read-only"]
 
 
 def test_live_log_is_uploaded_after_an_unexpected_error(

@@ -144,7 +144,8 @@ class InstalledArchitecture(ApiModel):
 
 
 class Worker(ApiModel):
-    """A worker process. `job_id` is None for jobs of other projects. `architectures` are those of packages.
+    """A worker process. `job_id` is None for jobs of other projects. `architectures` are those of packages. `error` is
+    that of its last claim or attempt, if that failed for another reason than the job.
 
     >>> worker = next(client.workers.list())
     >>> worker.hostname, worker.queues, worker.busy
@@ -161,6 +162,7 @@ class Worker(ApiModel):
     busy: bool
     job_id: str | None
     job_name: str | None = None
+    error: str | None = None
 
 
 class QueueStats(ApiModel):

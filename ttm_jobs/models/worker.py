@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Index, String
+from sqlalchemy import JSON, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ttm_jobs.models.base import Base, Id, Json
@@ -28,5 +28,7 @@ class Worker(Base):
     started_at: Mapped[datetime]
     last_seen_at: Mapped[datetime] = mapped_column()
     job_id: Mapped[str | None] = mapped_column(String(36))
+    # Error of the last claim or attempt, in words; None since a claim that did not fail.
+    error: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (Index("ix_workers_last_seen_at", last_seen_at),)

@@ -25,6 +25,7 @@ def register(
     pid: int,
     devices: Sequence[Any],
     job_id: str | None,
+    error: str | None = None,
     queues: Sequence[str] = (DEFAULT_QUEUE,),
     architectures: Mapping[str, Json] | None = None,
 ) -> None:
@@ -38,6 +39,7 @@ def register(
     worker.queues = list(queues)
     worker.last_seen_at = at
     worker.job_id = job_id
+    worker.error = error
 
 
 def remove(session: Session, worker_id: str) -> None:

@@ -8,6 +8,7 @@ from threading import Event as Flag
 
 import structlog
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from ttm_core.errors import DeviceUnavailable
 from ttm_core.spec.study.run_options import RunOptions
@@ -45,6 +46,7 @@ from worker.trainer.starter import Starter
 
 logger = logging.getLogger(__name__)
 
+_MAX_ERROR = 300
 _NAMES: dict[type[Outcome], str] = {
     Succeeded: "succeeded",
     StageSucceeded: "succeeded",
@@ -70,7 +72,8 @@ class _Claimed:
 class Runner:
     """Runs jobs one at a time as the worker `worker_id`.
 
-    `draining` is set when the process is asked to stop; `leave` asks it to stop.
+    `draining` is set when the process is asked to stop; `leave` asks it to stop. `on_job` is called with the current
+    job, and `on_error` with the error of a claim or an attempt, or None after a claim without one.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Runner:
         draining: Flag,
         leave: Callable[[], None],
         on_job: Callable[[str | None], None],
+        on_error: Callable[[str | None], None] = lambda _: None,
         device: Device | None = None,
         architectures: Collection[str] = (),
     ) -> None:
@@ -95,6 +99,7 @@ class Runner:
         self._draining = draining
         self._leave = leave
         self._on_job = on_job
+        self._on_error = on_error
         capacity = WorkerCapacity(settings.queues, architectures=frozenset(architectures))
         self._capacity = (
             capacity
@@ -120,6 +125,11 @@ class Runner:
             logger.warning("nothing claimed: %s; the dispatcher will notify again", describe_error(error))
             metrics.WAKE_UPS.labels("database_unavailable").inc()
             return
+        except Exception as error:
+            metrics.WAKE_UPS.labels("error").inc()
+            self._on_error(f"Claiming a job failed: {_summary(error)}")
+            raise
+        self._on_error(None)
         metrics.WAKE_UPS.labels("nothing" if claimed is None else "claimed").inc()
         if claimed is None:
             logger.info("no queued job for this worker")
@@ -141,6 +151,9 @@ class Runner:
         except LeaseLost:
             metrics.ATTEMPTS.labels("lost").inc()
             logger.warning("the lease was lost; nothing was written")
+        except Exception as error:
+            self._on_error(f"Running a job failed: {_summary(error)}")
+            raise
         finally:
             self._on_job(None)
             if not self._draining.is_set():
@@ -195,3 +208,10 @@ class Runner:
             # Every other job would fail, too. A worker that starts again checks its GPUs.
             logger.error("this worker stops: %s", outcome.failure.message)
             self._leave()
+
+
+def _summary(error: Exception) -> str:
+    """The type and the first line of an error. That of the database is without the statement and its parameters."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    first, *_ = str(cause).splitlines() or [""]
+    return f"{type(cause).__name__}: {first}"[:_MAX_ERROR].removesuffix(": ")

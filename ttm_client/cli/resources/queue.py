@@ -94,9 +94,13 @@ def _worker(worker: Worker) -> tuple[str, ...]:
         worker.hostname,
         ", ".join(_device(device) for device in worker.devices),
         ", ".join(worker.queues),
-        worker.job_id or ("another project's job" if worker.busy else "idle"),
+        worker.job_id or ("another project's job" if worker.busy else _without_job(worker)),
         f"{duration((datetime.now(UTC) - worker.last_seen_at).total_seconds())} ago",
     )
+
+
+def _without_job(worker: Worker) -> str:
+    return "idle" if worker.error is None else f"idle. {worker.error}"
 
 
 def _device(device: Any) -> str:

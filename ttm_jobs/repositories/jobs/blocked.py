@@ -28,7 +28,8 @@ class BlockedReason:
 @dataclass(frozen=True)
 class _QueueWorkers:
     """Numbers of responsive workers of a queue: all, those with the kind, number and precision of devices, those that
-    also have enough memory, those that also have the architectures, and the idle ones among these.
+    also have enough memory, those that also have the architectures; among these, the idle ones, and those
+    without a job after an error.
     """
 
     serving: int
@@ -36,12 +37,13 @@ class _QueueWorkers:
     large: int
     able: int
     idle: int
+    broken: int
     largest_bytes: float | None
 
 
 # Built once for each number: building the statement takes as long as executing it.
 @cache
-def _workers_query(architectures: int) -> Select[int, int, int, int, int, float | None]:
+def _workers_query(architectures: int) -> Select[int, int, int, int, int, int, float | None]:
     """A query for `_QueueWorkers` of the workers that reported after `since`, have a queue that matches `pattern`, and
     have architectures that match `architecture_0`, `architecture_1`, ...
     """
@@ -66,13 +68,15 @@ def _workers_query(architectures: int) -> Select[int, int, int, int, int, float 
             for index in range(architectures)
         ),
     )
-    idle = and_(able, Worker.job_id.is_(None))
+    idle = and_(able, Worker.job_id.is_(None), Worker.error.is_(None))
+    broken = and_(able, Worker.job_id.is_(None), Worker.error.is_not(None))
     return select(
         func.count(),
         func.count(case((fitting, 1))),
         func.count(case((large, 1))),
         func.count(case((able, 1))),
         func.count(case((idle, 1))),
+        func.count(case((broken, 1))),
         func.max(case((fitting, memory))),
     ).where(Worker.kind == "worker", Worker.last_seen_at >= bindparam("since", type_=UtcDateTime), serves)
 
@@ -112,11 +116,18 @@ class BlockedReasons:
                 f"The job needs {_architectures(job)}, and no running worker of the queue {job.queue} that has its "
                 "devices has installed that.",
             )
+        if workers.broken == workers.able:
+            return BlockedReason(
+                "worker",
+                f"Every worker that could run it failed at its last claim or attempt ({workers.able}). "
+                "The list of workers has the errors.",
+            )
         if (limit := self._limit_reached(job.project_id)) is not None:
             return BlockedReason("limit", f"The project has reached its limit of running jobs ({limit}).")
         if workers.idle:
             return BlockedReason("queue", "A worker is idle and will claim this job or one ahead of it.")
-        return BlockedReason("queue", f"Every worker that could run it is busy ({workers.able}).")
+        busy = "busy, or failed at its last claim or attempt" if workers.broken else "busy"
+        return BlockedReason("queue", f"Every worker that could run it is {busy} ({workers.able}).")
 
     @cached_property
     def _at(self) -> datetime:
