@@ -225,8 +225,10 @@ class JobSummary(BaseModel):
     failure: Failure | None
     created_at: datetime
     queued_at: datetime | None
-    started_at: datetime | None
+    started_at: datetime | None = Field(description="Start of the first attempt.")
     finished_at: datetime | None
+    device_seconds: float = Field(description="Total duration of the ended attempts, without pauses and waits.")
+    attempt_started_at: datetime | None = Field(description="Start of the current attempt; null while none runs.")
     links: Links
 
 

@@ -59,6 +59,8 @@ def summary(job: Job) -> JobSummary:
         queued_at=job.queued_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+        device_seconds=job.device_seconds,
+        attempt_started_at=job.attempt_started_at,
         links=links(job),
     )
 

@@ -260,6 +260,7 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("max_attempts", sa.Integer(), nullable=False),
         sa.Column("device_seconds", sa.Double(), server_default="0", nullable=False),
+        sa.Column("attempt_started_at", _TIME, nullable=True),
         sa.Column("deadline_at", _TIME, nullable=True),
         sa.Column("lease_epoch", sa.Integer(), nullable=False),
         sa.Column("lease_owner", sa.String(length=36), nullable=True),

@@ -1,5 +1,6 @@
 """Priority, attempts, deadline, queue and device memory of a job."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,8 @@ from tests.support.factories import NO_TIME, job_of
 from tests.support.runs import claim, fail, train
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import session_scope
-from ttm_jobs.repositories.jobs import leases
+from ttm_jobs.models import Attempt
+from ttm_jobs.repositories.jobs import control, leases, lifecycle
 from ttm_jobs.repositories.jobs.transitions import locked
 from ttm_jobs.settings import Settings
 
@@ -21,6 +23,41 @@ from ttm_jobs.settings import Settings
 @pytest.fixture
 def body(settings: Settings) -> dict[str, Any]:
     return {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
+
+
+def test_run_time_is_without_pauses(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+    job_id = client.post("/jobs", json=body).json()["id"]
+    assert shown(client, job_id) == (0.0, None, "\N{EN DASH}")
+    lease = claim(engine, job_id)
+    _, current, _ = shown(client, job_id)
+    assert current is not None
+    with session_scope(engine) as session:
+        # It started three minutes ago, and is paused now.
+        leases.fence(session, lease)
+        attempt = session.get_one(Attempt, (job_id, lease.epoch))
+        attempt.started_at -= timedelta(minutes=3)
+        control.request_pause(session, job_id)
+    with session_scope(engine) as session:
+        lifecycle.released(session, leases.fence(session, lease), reason="paused")
+    seconds, current, text = shown(client, job_id)
+    assert seconds == pytest.approx(180, abs=30)
+    assert (current, text[:5]) == (None, "3 min")
+    with session_scope(engine) as session:
+        # The pause takes an hour.
+        job = locked(session, job_id)
+        assert job.started_at is not None
+        job.started_at -= timedelta(hours=1)
+        control.resume(session, job_id)
+    fail(engine, claim(engine, job_id))
+    assert shown(client, job_id)[2].startswith("3 min")
+
+
+def shown(client: TestClient, job_id: str) -> tuple[float, str | None, str]:
+    """The duration of the ended attempts, the start of the current one, and the run time on the page."""
+    job = client.get(f"/jobs/{job_id}").json()
+    text = re.search(r"<dt>Run time</dt><dd>([^<]+)</dd>", client.get(f"/ui/jobs/{job_id}").text)
+    assert text is not None
+    return job["device_seconds"], job["attempt_started_at"], text[1]
 
 
 def test_attempt_has_its_worker_steps_and_cause(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Typed responses about jobs."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field
@@ -210,6 +210,20 @@ class JobSummary(ApiModel):
     queued_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    device_seconds: float = 0.0
+    attempt_started_at: datetime | None = None
+
+    @property
+    def run_seconds(self) -> float | None:
+        """Seconds that the job's attempts have run so far, without pauses and waits. None before the first attempt.
+
+        >>> queued.run_seconds is None, done.run_seconds == done.device_seconds
+        (True, True)
+        """
+        if self.started_at is None:
+            return None
+        current = self.attempt_started_at
+        return self.device_seconds + (0.0 if current is None else (datetime.now(UTC) - current).total_seconds())
 
     @property
     def done(self) -> bool:

@@ -130,8 +130,9 @@ class Job(Owned, Base):
     # Attempts that count against max_attempts; released and paused attempts do not.
     attempt: Mapped[int] = mapped_column(default=0)
     max_attempts: Mapped[int]
-    # Total duration of ended attempts.
+    # Total duration of ended attempts, and the start of the current one; None while none runs.
     device_seconds: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    attempt_started_at: Mapped[datetime | None]
     # The job fails at this time unless it has ended.
     deadline_at: Mapped[datetime | None] = mapped_column()
 

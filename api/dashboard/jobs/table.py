@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from api.jobs.schemas import JobSummary
 from api.saved_views.queries import POSITIONS
-from ttm_jobs.states import TERMINAL, JobState
+from ttm_jobs.states import TERMINAL
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,11 @@ def waited_seconds(job: JobSummary) -> float:
 
 
 def ran_seconds(job: JobSummary) -> float | None:
-    """Seconds from the first attempt to the end, or until now. None before the first attempt, and while the job waits
-    for the next one.
-    """
-    if job.started_at is None or job.state in (JobState.QUEUED, JobState.PAUSED):
+    """Seconds that the attempts have run so far, without pauses and waits. None before the first attempt."""
+    if job.started_at is None:
         return None
-    return ((job.finished_at or datetime.now(UTC)) - job.started_at).total_seconds()
+    current = job.attempt_started_at
+    return job.device_seconds + (0.0 if current is None else (datetime.now(UTC) - current).total_seconds())
 
 
 def _accuracy(name: str) -> Callable[[JobSummary], object]:

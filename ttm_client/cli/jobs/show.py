@@ -1,6 +1,5 @@
 """`ttm show`."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -59,11 +58,8 @@ def describe(job: Job) -> list[tuple[str, str]]:
     if job.tags:
         rows.append(("tags", ", ".join(job.tags)))
     if job.started_at is not None:
-        ran = (job.finished_at or datetime.now(UTC)) - job.started_at
         waited = job.started_at - job.created_at
-        rows.append(
-            ("took", f"{duration(waited.total_seconds())} queued, {duration(ran.total_seconds())} since its start")
-        )
+        rows.append(("took", f"{duration(waited.total_seconds())} queued, {duration(job.run_seconds or 0.0)} running"))
     if job.blocked_reason is not None:
         rows.append(("blocked", job.blocked_reason))
     if job.progress is not None:

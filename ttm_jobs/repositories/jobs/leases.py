@@ -73,6 +73,7 @@ def claim(session: Session, job_id: str, owner: str, *, duration: timedelta) -> 
     job.lease_until = at + duration
     job.heartbeat_at = at
     job.started_at = job.started_at or at
+    job.attempt_started_at = at
     session.add(Attempt(job_id=job.id, lease_epoch=job.lease_epoch, number=job.attempt, worker_id=owner, started_at=at))
     return Lease(job.id, owner, job.lease_epoch)
 

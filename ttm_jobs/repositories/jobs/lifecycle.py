@@ -134,6 +134,7 @@ def _close_attempt(session: Session, job: Job, outcome: str, at: datetime, failu
     attempt.outcome = outcome
     attempt.ended_at = at
     job.device_seconds += (at - attempt.started_at).total_seconds()
+    job.attempt_started_at = None
     if failure is not None:
         attempt.code = failure.code
         attempt.message = failure.message

@@ -6,7 +6,7 @@ No index supports them: a page reads all jobs that pass the filters, and pages a
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, func, select
+from sqlalchemy import ColumnElement, Float, case, func, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
@@ -59,7 +59,14 @@ ORDERS: Mapping[str, tuple[Any, ...]] = {
     "change": (_accuracy("student") - _accuracy("teacher"),),
     "attempt": (Job.attempt,),
     "waited": (_elapsed(Job.created_at, func.coalesce(Job.started_at, Job.finished_at)),),
-    "ran": (_elapsed(Job.started_at, Job.finished_at),),
+    "ran": (
+        case(
+            (
+                Job.started_at.is_not(None),
+                Job.device_seconds + func.coalesce(_elapsed(Job.attempt_started_at, Job.finished_at), 0.0),
+            )
+        ),
+    ),
     "submitted": (Job.created_at,),
 }
 
