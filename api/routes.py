@@ -29,6 +29,7 @@ from api.registry.endpoints import datasets, teachers
 from api.saved_views.endpoints import router as views
 from api.sign_in.endpoints import pages as sign_in_pages
 from api.sign_in.endpoints import router as single_sign_on
+from api.sign_in.endpoints import without_sign_on
 from api.studies.endpoints import router as studies
 from api.studies.events import router as study_events
 from api.uploads.endpoints import router as uploads
@@ -76,6 +77,8 @@ def routes(*, sign_in: bool, traced: bool) -> list[BaseRoute]:
     if sign_in:
         router.include_router(single_sign_on)
         router.include_router(sign_in_pages)
+    else:
+        router.include_router(without_sign_on)
     return router.routes
 
 

@@ -1,4 +1,4 @@
-"""Routes of the sign-in. They exist only with single sign-on."""
+"""Routes of the sign-in. Without single sign-on, only its page exists."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from api.auth.credentials.cookies import SESSION, SIGN_IN, Cookies
 from api.auth.middleware import SIGN_IN_PAGE
 from api.auth.oidc.errors import NoAccess, SignInRefused
-from api.auth.oidc.requests import LIFETIME_SECONDS, local_path
+from api.auth.oidc.requests import HOME, LIFETIME_SECONDS, local_path
 from api.auth.oidc.sign_on import SignOn
 from api.auth.origin import RequestOrigin
 from api.dashboard.pages import PageRoute, page
@@ -23,6 +23,8 @@ from ttm_jobs.settings import Settings
 router = APIRouter(include_in_schema=False)
 # What a browser opens, so that errors are pages, too.
 pages = APIRouter(route_class=PageRoute, include_in_schema=False)
+# In place of both without single sign-on.
+without_sign_on = APIRouter(include_in_schema=False)
 
 Next = Annotated[str, Query(alias="next")]
 # The provider's error codes come from the address bar, so they are not shown.
@@ -49,6 +51,13 @@ SignOnDep = Annotated[SignOn, Depends(_sign_on)]
 def sign_in_page(path: Next = "/") -> HTMLResponse:
     """Asks for single sign-on or an API key."""
     return _page(path)
+
+
+@without_sign_on.get("/sign-in")
+def sign_in_address(path: Next = "/") -> RedirectResponse:
+    """Opens the page that follows a sign-in. If the service has API keys, the browser has asked for one by then."""
+    following = local_path(path)
+    return _redirect(HOME if following.startswith(SIGN_IN_PAGE) else following)
 
 
 @pages.get("/sign-in/start")

@@ -488,3 +488,12 @@ def test_workers_queue_and_usage_show_the_own_project_only(
     half = disk_usage(settings.data_roots[0]).total // 2
     defaults = {"running_jobs": None, "queued_jobs": 10_000, "stored_bytes": half, "device_hours": None}
     assert usage["limits"] == defaults
+
+
+def test_sign_in_page_without_single_sign_on_asks_for_a_key(client: TestClient, engine: Engine) -> None:
+    secret = make_key(engine)
+    asked = client.get("/sign-in", headers={"Accept": "text/html"}, follow_redirects=False)
+    assert asked.status_code == 401
+    assert asked.headers["WWW-Authenticate"].startswith("Basic ")
+    assert "enter the key as the password" in asked.text
+    assert client.get("/sign-in", auth=("", secret), follow_redirects=False).headers["location"] == "/"

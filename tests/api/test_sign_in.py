@@ -232,7 +232,15 @@ def test_cookies_are_secure_behind_https(settings: Settings, provider: OpenIdPro
         assert client.get("/jobs", headers={"Cookie": f"ttm_session={token}"}).status_code == 401
 
 
-def test_without_the_settings_nothing_of_it_exists(sqlite_client: TestClient) -> None:
-    for path in ("/sign-in", "/sign-in/start", "/sign-in/callback"):
+def test_without_the_settings_only_the_address_of_its_page_exists(sqlite_client: TestClient) -> None:
+    for path in ("/sign-in/start", "/sign-in/callback"):
         assert sqlite_client.get(path).status_code == 404
+    for given, location in (
+        ("", "/"),
+        ("?next=/ui/jobs%3Fstate%3Dqueued", "/ui/jobs?state=queued"),
+        ("?next=//evil.example", "/"),
+        ("?next=/sign-in", "/"),
+    ):
+        answer = sqlite_client.get(f"/sign-in{given}", follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, location)
     assert "sign-out" not in sqlite_client.get("/").text
