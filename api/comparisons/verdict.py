@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from api.comparisons.schemas import ComparedGroup
 from api.studies.schemas import Difference
+from api.words import listed
 
 
 def difference_text(difference: Difference | None) -> str:
@@ -30,14 +31,14 @@ def verdict(groups: Sequence[ComparedGroup], baseline: int | None) -> str:
     if chosen is not ranked[0]:
         better = [group.label for group in ranked if group.difference is not None and group.difference.low > 0]
         if better:
-            return f"More accurate than {chosen.label}: {', '.join(better)}."
+            return f"More accurate than {chosen.label}: {listed(better)}."
         return f"No group is shown to be more accurate than {chosen.label}."
     name, others = chosen.label, ranked[1:]
     equal = [group.label for group in others if group.difference is not None and not group.difference.shown]
     unknown = [group.label for group in others if group.difference is None]
     if equal:
-        return f"{name} has the highest accuracy, but no difference from {', '.join(equal)} is shown."
+        return f"{name} has the highest accuracy, but no difference from {listed(equal)} is shown."
     if unknown:
-        return f"{name} has the highest accuracy; its difference from {', '.join(unknown)} has no interval."
+        return f"{name} has the highest accuracy; its difference from {listed(unknown)} has no interval."
     following = others[0]
     return f"{name} is the most accurate. {following.label}, the next, is at {difference_text(following.difference)}."

@@ -7,6 +7,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from ttm_core.spec.speed.verdict import PRECISION_NAMES
+
 _NONE = "\N{EN DASH}"
 
 
@@ -108,6 +110,11 @@ def compression_text(ratio: float | None) -> str:
 def shell(text: str) -> str:
     """A word quoted for a shell."""
     return shlex.quote(text)
+
+
+def precision_name(name: str) -> str:
+    """The name of a file's precision on the pages, which is that of PyTorch: float32 for fp32."""
+    return PRECISION_NAMES.get(name, name)
 
 
 def humanize(name: str) -> str:

@@ -19,6 +19,7 @@ from api.dashboard import formats
 from api.http.errors import DATABASE_RETRY, database_unavailable
 from api.http.field_errors import field_error
 from api.http.problems import MAX_FIELDS, FieldErrors
+from api.words import listed
 from ttm_jobs import models
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE
 from ttm_jobs.errors import Forbidden, Invalid, NotFound, ServiceError
@@ -73,8 +74,10 @@ _environment.filters |= {
     "excerpt": formats.excerpt,
     "humanize": formats.humanize,
     "milliseconds": formats.milliseconds,
+    "listed": listed,
     "percent": formats.percent,
     "points": formats.points,
+    "precision": formats.precision_name,
     "pretty_json": formats.pretty_json,
     "prose": formats.prose,
     "shell": formats.shell,

@@ -53,7 +53,7 @@ def test_a_study_shows_its_recommendation_and_why_candidates_were_rejected(clien
     assert f"<dt>Accuracy, test split</dt><dd>{found['test']:.2%}" in html
     assert re.search(r"<dt>Budget</dt><dd>\d+ <span class=\"quiet\">of at most \d+ epochs", html)
     assert "screen: int8: its size of 1,736,564 bytes is above the limit of 1,500,000 bytes" in html
-    assert "Against training on the labels alone (fp32 files):" in html
+    assert "Against training on the labels alone (float32 files):" in html
     assert "2 runs, paired t" in html
     assert f"/jobs/{client.get(f'/studies/{ended}').json()['recommendation']['job']}/student" in html
     study = client.get(f"/studies/{ended}").json()

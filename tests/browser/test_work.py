@@ -475,6 +475,7 @@ def test_saving_a_tag_keeps_a_name_given_elsewhere(page: Page, gallery: Gallery)
             page.get_by_role("button", name="Save", exact=True).click()
             expect(page.locator("#head .tag")).to_have_text(["nightly"])
             expect(page.get_by_role("heading", level=1)).to_have_text("renamed again")
+            expect(page).to_have_title("renamed again · TTM")
             assert client.jobs.get(job).name == "renamed again"
             page.get_by_text("Edit name and tags").click()
             expect(page.get_by_label("Name")).to_have_value("renamed again")

@@ -11,6 +11,8 @@ from typing import Literal
 from ttm_jobs.states import TERMINAL, JobState
 
 Precision = Literal["fp32", "int8"]
+# In sentences.
+PRECISION_NAMES: Mapping[str, str] = {"fp32": "float32", "int8": "int8"}
 Goal = Literal["smallest", "fastest", "most_accurate"]
 
 

@@ -56,6 +56,8 @@ export async function refresh() {
     const at = [...open.closest("[data-live]").querySelectorAll("details")].indexOf(open);
     section?.querySelectorAll("details")[at]?.setAttribute("open", "");
   }
+  // Its name may have changed.
+  document.title = fresh.title;
   for (const section of document.querySelectorAll("[data-live]")) swap(section, fresh.getElementById(section.id));
   return fresh;
 }

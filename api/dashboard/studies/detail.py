@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.dashboard.formats import count, percent, size
+from api.dashboard.formats import count, percent, precision_name, size
 from api.studies.creation import searched_values
 from api.studies.schemas import CandidateOut, StudyOut, StudySummary
 from api.studies.validation import most_epochs_of
+from api.words import listed
 from ttm_core.spec.study.study import StudySpec
 from ttm_jobs.states import JobState
 from ttm_jobs.studies.states import ENDED
@@ -105,7 +106,8 @@ def limits_text(limits: Mapping[str, Any]) -> str:
         "parameters": lambda value: f"at most {count(round(value))} parameters",
     }
     parts = [describe(limits[name]) for name, describe in words.items() if limits.get(name) is not None]
-    return ", ".join([*parts, *([f"as {limits['precision']}"] if limits.get("precision", "any") != "any" else [])])
+    form = "" if limits.get("precision", "any") == "any" else f", as {precision_name(limits['precision'])}"
+    return listed(parts) + form
 
 
 _GOALS = {"smallest": "smallest", "fastest": "fastest", "most_accurate": "most accurate"}

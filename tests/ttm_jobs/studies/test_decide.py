@@ -105,7 +105,7 @@ def test_candidates_that_cannot_meet_the_limits_are_rejected_with_the_limit_and_
     study = a_study([100, 200, 300], plan)
     study.run(random.Random(0))
     assert study.rejected[3].stage == "screen"
-    assert study.rejected[3].reason == "fp32: its size of 300 bytes is above the limit of 250 bytes"
+    assert study.rejected[3].reason == "float32: its size of 300 bytes is above the limit of 250 bytes"
 
 
 def test_limits_that_nothing_meets_name_the_nearest_candidates() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Precision = Literal["fp32", "fp16", "int8"]
-_NAMES: dict[Precision, str] = {"fp32": "float32", "fp16": "float16", "int8": "int8"}
+PRECISION_NAMES: dict[str, str] = {"fp32": "float32", "fp16": "float16", "int8": "int8"}
 ACCEPTED_DROP_POINTS = 0.5
 # Smaller differences of latency come from the machine's load.
 _SAME_SPEED = 0.05
@@ -143,7 +143,7 @@ def _for_device(
 
 def _problem(baseline: _Measured, other: _Measured, accepted_drop: float) -> str | None:
     """Why a file should not replace the float32 file; None if it should."""
-    name, change = _NAMES[other.file.precision], _change(baseline, other)
+    name, change = PRECISION_NAMES[other.file.precision], _change(baseline, other)
     if change is None:
         return f"Do not ship {name}: its accuracy is not known."
     if -change > accepted_drop:
@@ -156,7 +156,7 @@ def _problem(baseline: _Measured, other: _Measured, accepted_drop: float) -> str
 
 
 def _advantages(baseline: _Measured, other: _Measured) -> str:
-    name = _NAMES[other.file.precision]
+    name = PRECISION_NAMES[other.file.precision]
     speed = f"{baseline.ms / other.ms:.2f}× faster than" if _faster(baseline, other) else "as fast as"
     ratio = baseline.file.size / other.file.size
     size = f"{ratio:.1f}× smaller" if ratio >= 1 else f"{1 / ratio:.1f}× larger"

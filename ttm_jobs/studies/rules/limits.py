@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ttm_jobs.studies.facts import Candidate, Goal, Limits, Screen, Variant
+from ttm_jobs.studies.facts import PRECISION_NAMES, Candidate, Goal, Limits, Screen, Variant
 
 LimitName = Literal["retention", "accuracy", "bytes", "latency_ms", "macs", "parameters"]
 _FLOORS = ("retention", "accuracy")
@@ -141,9 +141,9 @@ def rejection(limits: Limits, screen: Screen) -> str | None:
         return None
     closest = _closest(limits, screen)
     if closest is None:
-        return f"it has no {limits.precision} file"
+        return f"it has no {PRECISION_NAMES.get(limits.precision, 'ONNX')} file"
     variant, misses = closest
-    return f"{variant.precision}: " + ", ".join(str(miss) for miss in misses)
+    return f"{PRECISION_NAMES[variant.precision]}: " + ", ".join(str(miss) for miss in misses)
 
 
 def nearest_misses(limits: Limits, candidates: Sequence[Candidate], count: int = 3) -> list[NearMiss]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ttm_jobs.studies.decision import Measure, Reject
-from ttm_jobs.studies.facts import Candidate, Timing, Variant
+from ttm_jobs.studies.facts import PRECISION_NAMES, Candidate, Timing, Variant
 from ttm_jobs.studies.rules import limits as limit_checks
 from ttm_jobs.studies.rules.limits import NearMiss
 from ttm_jobs.studies.rules.selection import select
@@ -69,6 +69,7 @@ def select_candidates(draft: Draft, feasible: Sequence[Candidate]) -> list[int]:
 def describe_unmet(nearest: Sequence[NearMiss], candidates: Sequence[Candidate]) -> str:
     names = {candidate.number: candidate.label or candidate.student for candidate in candidates}
     closest = "; ".join(
-        f"{names[each.candidate]} ({each.variant.precision}): {', '.join(map(str, each.misses))}" for each in nearest
+        f"{names[each.candidate]} ({PRECISION_NAMES[each.variant.precision]}): {', '.join(map(str, each.misses))}"
+        for each in nearest
     )
     return "No candidate meets the limits." + (f" The nearest are {closest}." if closest else "")
