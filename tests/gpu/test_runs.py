@@ -61,6 +61,23 @@ def test_full_store_gives_the_same_student_without_a_teacher_forward(
     assert sha256(student_of(tmp_path / "cold")) == sha256(student_of(tmp_path / "warm"))
 
 
+def test_training_options_resume_bit_identically(digits_idx: Path, teacher_file: Path, tmp_path: Path) -> None:
+    options = {"gradient_accumulation": 3, "ema": 0.9, "gradient_clipping": {"kind": "agc", "value": 0.02}}
+    training = {"augmentation": AUGMENTATION, "optimizer": {"name": "adamw", "learning_rate": 0.002}, "epochs": 3}
+    assert_resumes_bit_identically(factories.spec(digits_idx, teacher_file, training=training | options), tmp_path)
+
+
+def test_two_teachers_and_quantization_aware_training_resume_bit_identically(
+    digits_idx: Path, teacher_file: Path, tmp_path: Path
+) -> None:
+    teacher = {"checkpoint": teacher_file.as_uri(), "allow_chance": True}
+    quantize = {"mode": "aware", "epochs": 2}
+    spec = factories.spec(
+        digits_idx, teachers=[teacher, teacher], quantize=quantize, exports=["onnx_int8"], method="wttm"
+    )
+    assert_resumes_bit_identically(spec, tmp_path)
+
+
 def test_irreproducible_runs_train(digits_idx: Path, teacher_file: Path, tmp_path: Path) -> None:
     spec = factories.spec(digits_idx, teacher_file, training={"reproducible": False})
     assert distill(spec, tmp_path).student_validation.loss < CHANCE
