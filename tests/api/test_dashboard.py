@@ -299,6 +299,10 @@ def test_form_starts_with_the_fields_of_a_job(client: TestClient, settings: Sett
         "method": "ce",
         "training": {"epochs": 7, "optimizer": {"name": "adamw", "learning_rate": 0.003}},
         "tags": ["nightly"],
+        "priority": 0,
+        "max_attempts": 9,
+        "device": "cpu",
+        "device_memory_bytes": 4321,
     }
     job = client.post("/jobs", json=body).json()
     html = client.get(f"/ui/new?from={job['id']}").text
@@ -307,11 +311,13 @@ def test_form_starts_with_the_fields_of_a_job(client: TestClient, settings: Sett
         "/student/architecture": "resnet18",
         "/training/epochs": "7",
         "/training/optimizer/learning_rate": "0.003",
+        "/priority": "0",
+        "/max_attempts": "9",
     }.items():
         assert re.search(rf'name="{pointer}"[^>]* value="{value}"', html), pointer
     assert "<option selected>ce</option>" in html.replace(' value="ce"', "")
     rest = html.partition("<textarea")[2]
-    for text in ("max_unreadable", "adamw", "nightly"):
+    for text in ("max_unreadable", "adamw", "nightly", "cpu", "4321"):
         assert text in rest
     assert "resnet18" not in rest.partition("</textarea>")[0]
     assert client.get("/ui/new?from=unknown").status_code == 404

@@ -174,7 +174,8 @@ def new_page(
         if not is_id(origin):
             raise JobNotFound
         with read_scope(engine) as session:
-            start = form.start_from(service.get(session, settings, origin))
+            job = crud.get(session, origin)
+            start = form.start_from(service.show(session, settings, job), form.scheduling_options(job, settings))
     given = {
         "/recipe": recipe,
         "/teacher/checkpoint": teacher,

@@ -9,6 +9,9 @@ from typing import Any, Self
 from api.dashboard.jobs.detail import without_none
 from api.jobs.schemas import JobOut, JobRequest
 from ttm_core.spec.normalization import PRESETS
+from ttm_jobs.models import Job, Study
+from ttm_jobs.repositories.jobs.crud import DEFAULT_PRIORITY
+from ttm_jobs.settings import Settings
 
 Schema = dict[str, Any]
 
@@ -59,9 +62,9 @@ class Start:
         return cls(values, json.dumps(rest, indent=2, ensure_ascii=False) if rest else "")
 
 
-def start_from(job: JobOut) -> Start:
+def start_from(job: JobOut, scheduling_options: Mapping[str, Any]) -> Start:
     """The form of a job that is submitted again: each value in its field, all others as JSON."""
-    rest = without_none(job.spec) | ({"tags": job.tags} if job.tags else {})
+    rest = without_none(job.spec) | ({"tags": job.tags} if job.tags else {}) | dict(scheduling_options)
     kind = (rest.get("method") or {}).get("kind")
     pointers = [*_MODEL_FIELDS, "/method/kind", *_OPTIMIZER_FIELDS]
     pointers += [each.pointer for method in methods() if method.kind == kind for each in method.fields]
@@ -74,6 +77,21 @@ def start_from(job: JobOut) -> Start:
         if value is not None:
             values[pointer] = value
     return Start.of(values, rest)
+
+
+def scheduling_options(row: Job | Study, settings: Settings) -> dict[str, Any]:
+    """The fields of a request that differ from the defaults and are not part of its spec. The deadline has passed, or
+    was meant for the first one.
+    """
+    defaults = {"priority": DEFAULT_PRIORITY, "queue": settings.queues[0], "max_attempts": settings.max_attempts}
+    options = {
+        "priority": row.priority,
+        "queue": row.queue,
+        "device": row.device_kind,
+        "device_memory_bytes": row.device_memory_bytes,
+        "max_attempts": row.max_attempts,
+    }
+    return {name: value for name, value in options.items() if value is not None and value != defaults.get(name)}
 
 
 def take(spec: dict[str, Any], pointer: str) -> Any:

@@ -7,7 +7,7 @@ from starlette.responses import HTMLResponse
 
 from api.comparisons.verdict import difference_text
 from api.dashboard.jobs.detail import STUDY, commands
-from api.dashboard.jobs.form import Start
+from api.dashboard.jobs.form import Start, scheduling_options
 from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import PageRoute, page, require_submit
 from api.dashboard.studies.detail import (
@@ -31,6 +31,7 @@ from api.saved_views.queries import StudiesQuery
 from api.studies import service
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import StudyNotFound
+from ttm_jobs.repositories.studies import crud
 from ttm_jobs.studies.states import ENDED, StudyState
 
 router = APIRouter(route_class=PageRoute)
@@ -102,6 +103,7 @@ def study_page(
 @router.get("/ui/new-study")
 def new_study_page(
     engine: EngineDep,
+    settings: SettingsDep,
     caller: CallerDep,
     teacher: Filter = "",
     dataset: Filter = "",
@@ -114,7 +116,8 @@ def new_study_page(
         if not is_id(origin):
             raise StudyNotFound
         with read_scope(engine) as session:
-            start = start_from(service.get(session, origin))
+            options = scheduling_options(crud.get(session, origin), settings)
+            start = start_from(service.get(session, origin), options)
     given = {"/teacher/checkpoint": teacher, "/dataset/uri": dataset}
     values = {**start.values} | {pointer: value for pointer, value in given.items() if value}
     return page("new_study.html", values=values, rest=start.rest, origin=origin)

@@ -1,5 +1,6 @@
 """The form of a study that is submitted again."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from api.dashboard.jobs.detail import without_none
@@ -25,9 +26,9 @@ _FIELDS = (
 )
 
 
-def start_from(study: StudyOut) -> Start:
+def start_from(study: StudyOut, scheduling_options: Mapping[str, Any]) -> Start:
     """Each value of a study in its field, all others as JSON."""
-    rest = without_none(study.spec) | ({"tags": study.tags} if study.tags else {})
+    rest = without_none(study.spec) | ({"tags": study.tags} if study.tags else {}) | dict(scheduling_options)
     # The form has a button for each of its values.
     rest.pop("screen_only", None)
     students = _students_text(rest["students"])
