@@ -103,6 +103,7 @@ def gallery(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         database_url=f"sqlite:///{folder / 'ttm.db'}",
         storage_url=f"file:{folder / 'storage'}",
         broker_url="redis://127.0.0.1:1/0",
+        worker_timeout_seconds=24 * 3600,  # its worker sends no heartbeats
     )
     engine = create_engine(settings.database_url)
     jobs = create_gallery(engine, build_storage(settings.storage_url))

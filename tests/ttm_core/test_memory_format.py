@@ -1,6 +1,5 @@
 """The memory format of student and teacher: what is chosen, that later attempts and equal runs keep it, and its logits."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from tests.ttm_core import factories
 from ttm_core.hardware.memory_format import choose_memory_format, in_memory_format
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.load import load_teacher
+from ttm_core.pipeline.decisions import memory_format as decision
 from ttm_core.pipeline.distill import distill
 from ttm_core.pipeline.inputs import Inputs
 from ttm_core.spec import events
@@ -83,16 +83,18 @@ def resolve(spec: DistillSpec, workdir: Path, cache: Path, **options: Any) -> Tr
     return resolved.spec.training
 
 
-def test_equal_runs_and_later_attempts_keep_the_choice(digits_idx: Path, teacher_file: Path, tmp_path: Path) -> None:
+def test_equal_runs_and_later_attempts_keep_the_choice(
+    digits_idx: Path, teacher_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = factories.spec(digits_idx, teacher_file, training={"epochs": LONG, "views": LONG})
     cache, stores = tmp_path / "cache", Stores(tmp_path / "stores")
+    monkeypatch.setattr(decision, "choose_memory_format", lambda *_, **__: "contiguous")
     first = resolve(spec, tmp_path / "first", cache, stores=stores)
-    assert {first.memory_format, first.teacher_memory_format} <= {"channels_last", "contiguous"}
+    assert first.memory_format == first.teacher_memory_format == "contiguous"
     choices = list(cache.glob("measured-memory-format-*/measured.json"))
     assert len(choices) == 2, "one of the student, one of the teacher"
-    # As if another format were faster: an equal run must not measure again.
-    for choice in choices:
-        choice.write_text(json.dumps("contiguous"))
+    # As if the other format were faster now: an equal run must not measure again.
+    monkeypatch.setattr(decision, "choose_memory_format", lambda *_, **__: "channels_last")
     second = resolve(spec, tmp_path / "second", cache, stores=stores)
     assert second.memory_format == second.teacher_memory_format == "contiguous"
     again = resolve(spec, tmp_path / "second", tmp_path / "another cache", stores=stores)
