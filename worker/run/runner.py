@@ -211,7 +211,14 @@ class Runner:
 
 
 def _summary(error: Exception) -> str:
-    """The type and the first line of an error. That of the database is without the statement and its parameters."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    first, *_ = str(cause).splitlines() or [""]
-    return f"{type(cause).__name__}: {first}"[:_MAX_ERROR].removesuffix(": ")
+    """What the users of all projects may see of an error. Its paths and values may be those of one project."""
+    match error:
+        case DBAPIError(orig=BaseException() as cause):
+            # Without the statement, its parameters and the rows that it names.
+            first, _, _ = str(cause).partition("\n")
+            text = f"{type(cause).__name__}: {first}"
+        case OSError(strerror=str(reason)):
+            text = f"{type(error).__name__}: {reason}"
+        case _:
+            text = f"{type(error).__name__}, which the worker's log describes"
+    return text[:_MAX_ERROR]
