@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
@@ -85,9 +86,11 @@ def test_job_of_an_unresponsive_worker_is_queued_and_announced(
     assert notifier.take() == [lease.job_id]
 
 
-def test_workers_may_extend_their_leases_after_a_pause(
+@pytest.fixture
+def reap_at(
     settings: Settings, engine: Engine, notifier: InMemoryNotifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Callable[[float], None]:
+    """Runs a round of a dispatcher at this time of the database's clock, in seconds."""
     started = datetime(2026, 1, 1, tzinfo=UTC)
     clock = {"at": started}
     monkeypatch.setattr(module, "now", lambda session: clock["at"])
@@ -97,6 +100,10 @@ def test_workers_may_extend_their_leases_after_a_pause(
         clock["at"] = started + timedelta(seconds=seconds)
         dispatcher.reap()
 
+    return reap_at
+
+
+def test_workers_may_extend_their_leases_after_a_pause(engine: Engine, reap_at: Callable[[float], None]) -> None:
     reap_at(0)
     extended, lost = running(engine, duration=NO_TIME), running(engine, duration=NO_TIME)
     reap_at(3600)
@@ -110,17 +117,8 @@ def test_workers_may_extend_their_leases_after_a_pause(
 
 
 def test_leases_expire_after_the_clock_was_set_forward_and_back(
-    settings: Settings, engine: Engine, notifier: InMemoryNotifier, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, reap_at: Callable[[float], None]
 ) -> None:
-    started = datetime(2026, 1, 1, tzinfo=UTC)
-    clock = {"at": started}
-    monkeypatch.setattr(module, "now", lambda session: clock["at"])
-    dispatcher = Dispatcher(settings, engine, notifier)
-
-    def reap_at(seconds: float) -> None:
-        clock["at"] = started + timedelta(seconds=seconds)
-        dispatcher.reap()
-
     reap_at(0)
     lost = running(engine, duration=NO_TIME)
     reap_at(10_800)

@@ -59,6 +59,7 @@ def _decide(
         "tf32": training.tf32,
         "reproducible": training.reproducible,
         "batch_size": batch_size,
+        "cuda_graphs": graphs,
     }
 
     def model() -> nn.Module:
@@ -81,7 +82,6 @@ def _decide(
         except BadSpec as error:
             context.log(f"models are not compiled: {error.message}")
             return None
-    key["cuda_graphs"] = graphs
     found = Compilation(**measure_once(context.data_cache, device, "compilation", key, compilation))
     pays = training.compile is True or found.pays_within(steps)
     with_graphs = "" if found.graphs_step is None else f", with CUDA graphs {1000 * found.graphs_step:.1f} ms"
