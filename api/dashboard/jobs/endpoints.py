@@ -40,6 +40,7 @@ Filter = Annotated[str, Query(max_length=2048), NoControls]
 def jobs_page(request: Request, engine: EngineDep, query: Annotated[JobsQuery, Query()]) -> HTMLResponse:
     """The jobs table, newest first or sorted by a column, or groups of jobs."""
     fields = {name: getattr(query, name) for name in ("name", "tag", "teacher", "dataset", "owner")}
+    study = query.study or NO_STUDY  # the empty value of a form
     filters = JobFilters(
         states=query.state,
         tags=[query.tag] if query.tag else (),
@@ -47,7 +48,7 @@ def jobs_page(request: Request, engine: EngineDep, query: Annotated[JobsQuery, Q
         teacher=query.teacher or None,
         dataset=query.dataset or None,
         owner=query.owner or None,
-        study=None if query.study == ALL_JOBS else query.study or NO_STUDY,
+        study=None if study == ALL_JOBS else study,
     )
     address = Address.of(request)
     with read_scope(engine) as session:
@@ -68,7 +69,7 @@ def jobs_page(request: Request, engine: EngineDep, query: Annotated[JobsQuery, Q
         counts = service.state_counts(session, filters)
         views = saved_views.list_all(session, "jobs").items
         groups = grouped(session, query.group, filters) if query.group else None
-        studies = StudyChoice.of(session, query.study or NO_STUDY)
+        studies = StudyChoice.of(session, study)
     return page(
         "jobs.html",
         views=views,
